@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a CPU is to the layers above: one const table, registers by role, first instructions
+ * decoded and, where simple, emulated. Nothing generic names a register or an opcode.
+ */
+#ifndef PGRAB_ARCH_ARCH_H
+#define PGRAB_ARCH_ARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "mem/mem.h"
+
+/* General registers of one LWP as PTRACE_GETREGSET(NT_PRSTATUS) gives them. */
+typedef struct user_regs_struct arch_regs_t;
+
+enum {
+	ARCH_INSN_MAX = 16, /* longest instruction, bytes */
+	ARCH_TRAP_MAX = 4,  /* longest breakpoint instruction, bytes */
+};
+
+/* How an instruction under a breakpoint is got past. */
+enum arch_insn_kind {
+	ARCH_INSN_OTHER,    /* must be executed: stepped with the trap lifted */
+	ARCH_INSN_NOP,      /* nop, endbr64 …: only the PC moves */
+	ARCH_INSN_PUSH_REG, /* push reg */
+	ARCH_INSN_POP_REG,  /* pop reg */
+	ARCH_INSN_MOV_REG,  /* mov reg, reg (64 bit) */
+	ARCH_INSN_MOV_IMM,  /* mov reg, imm */
+	ARCH_INSN_LEA,      /* lea reg, [base + index * scale + imm] */
+	ARCH_INSN_SUB_IMM,  /* sub reg, imm, with flags (64 bit) */
+	ARCH_INSN_RET,      /* ret; imm: bytes popped beyond the address */
+	ARCH_INSN_JMP_REL,  /* jmp to PC + len + imm */
+	ARCH_INSN_CALL_REL, /* call to PC + len + imm */
+	ARCH_INSN_NKINDS
+};
+
+/* One decoded instruction: a plain value that can cross the keeper's socket. */
+struct arch_insn {
+	uint8_t kind;                /* enum arch_insn_kind */
+	uint8_t len;                 /* bytes, 1 to ARCH_INSN_MAX */
+	uint8_t dst, src;            /* register indexes in arch_regs_t (8-byte words) */
+	uint8_t base, index, scale;  /* LEA: indexes (ARCH_NOREG none), scale 1 2 4 8 */
+	uint8_t is_syscall;          /* 1: enters the kernel (syscall, int 0x80, sysenter) */
+	int64_t imm;                 /* immediate or displacement */
+	uint8_t bytes[ARCH_INSN_MAX]; /* the program's own bytes at the address */
+};
+
+#define ARCH_NOREG 0xff
+
+/* One CPU. */
+struct arch {
+	const char *name;                 /* "x86_64" */
+	uint16_t elf_machine;             /* EM_* */
+	uint8_t trap[ARCH_TRAP_MAX];      /* the breakpoint instruction */
+	uint8_t trap_len;                 /* its bytes */
+	uint8_t trap_pc_adjust;           /* PC at the stop less the address of the trap */
+	uint8_t nregs;                    /* words in arch_regs_t */
+	uint8_t reg_pc, reg_sp, reg_fp;   /* their indexes */
+	uint8_t reg_ret;                  /* return value */
+	uint8_t reg_arg[6];               /* first integer arguments of a function */
+};
+
+/* The CPU that this library was built for. */
+extern const struct arch *const arch_native;
+
+static inline uint64_t arch_reg_get(const arch_regs_t *r, unsigned index)
+{
+	return ((const unsigned long long *)(const void *)r)[index];
+}
+
+static inline void arch_reg_set(arch_regs_t *r, unsigned index, uint64_t value)
+{
+	((unsigned long long *)(void *)r)[index] = value;
+}
+
+static inline uint64_t arch_pc(const arch_regs_t *r)
+{
+	return arch_reg_get(r, arch_native->reg_pc);
+}
+
+static inline void arch_set_pc(arch_regs_t *r, uint64_t pc)
+{
+	arch_reg_set(r, arch_native->reg_pc, pc);
+}
+
+/*
+ * Decodes the instruction in bytes[0..n). 0, or -EILSEQ when it is none or is cut off.
+ * Pure; any thread. (In the library; the keeper is told the result.)
+ */
+int arch_decode(const uint8_t *bytes, size_t n, struct arch_insn *ret);
+
+/* One control transfer found in straight-line code. */
+struct arch_branch {
+	uint64_t addr;    /* of the instruction */
+	uint64_t target;  /* where it goes; 0 when it is indirect */
+	bool call;        /* a call, else a jump */
+};
+
+/*
+ * The first call or unconditional jump at or after addr in straight-line code of at most
+ * `max` bytes, read through m. 0; -ENOENT when there is none; -EILSEQ, -EFAULT.
+ */
+int arch_next_branch(const struct mem *m, uint64_t addr, size_t max, struct arch_branch *ret);
+
+/*
+ * Does in *regs and the stack what *insn at PC would have done, PC included. Returns 0;
+ * -ENOTSUP when the kind must be executed (nothing changed); -EFAULT when the stack could
+ * not be read or written (nothing changed: the program would fault there itself).
+ * Pure but for m. Used by the keeper with a writer of the stopped victim.
+ */
+int arch_emulate(const struct arch_insn *insn, arch_regs_t *regs, const struct mem *m);
+
+#endif

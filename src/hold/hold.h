@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Client side of the keeper: one `struct hold` is one victim held by this process's keeper.
+ *
+ * Two sockets stand behind a hold. Requests and replies go over the first, serialised by a
+ * lock inside the hold: every hold_* call may be made from any thread, takes one round trip
+ * at most (tens of microseconds) and never waits for the victim, but where it says so.
+ * Events come over the second and are read by one thread at a time, the caller's business.
+ *
+ * Errors are negative errno values: -EPIPE when the keeper is gone (the hold's breakpoints
+ * have then been written back into the victim by the client, see hold_restore_text()), -ESRCH
+ * when the victim is gone, -EBUSY when it must be stopped for this and is not.
+ */
+#ifndef PGRAB_HOLD_HOLD_H
+#define PGRAB_HOLD_HOLD_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "arch/arch.h"
+
+struct hold; /* one victim in the keeper's hands */
+
+/* --- events ------------------------------------------------------------------------- */
+
+/*
+ * What happens to a victim. A *question* waits for hold_answer() with its LWP stopped (the
+ * other LWPs run on); unanswered for the question time (100 ms) it gets the default, RESUME.
+ * After a default the victim counts as unattended: its further questions are answered by
+ * default at once until any request or answer shows that the client lives. Everything else
+ * is information and delays nobody.
+ */
+enum hold_event_kind {
+	HOLD_EV_STOPPED,      /* every LWP is stopped; `why`, `what`, tid is the one that caused it */
+	HOLD_EV_BKPT,         /* question: tid is at the breakpoint `addr` (PC == addr) */
+	HOLD_EV_EXEC,         /* question: the process has exec'd; breakpoints are forgotten; `child` = former tid */
+	HOLD_EV_FORK,         /* `child` was made by fork, vfork or clone (`what`: PTRACE_EVENT_*) and runs free */
+	HOLD_EV_THREAD_START, /* tid is new */
+	HOLD_EV_THREAD_EXIT,  /* tid has ended, the process goes on */
+	HOLD_EV_SIGNAL,       /* `sig` was delivered to tid unchanged */
+	HOLD_EV_OUTSTOP,      /* somebody else stopped the process by `sig` (job control) */
+	HOLD_EV_CONTINUE,     /* … and continued it */
+	HOLD_EV_EXIT,         /* the process is gone; `status` as from wait(2). The last event. */
+	HOLD_EV_LOST,         /* the keeper no longer controls it (`what`: errno). The last event. */
+	HOLD_EV_NKINDS
+};
+
+/* Why the whole victim stands (HOLD_EV_STOPPED). */
+enum hold_why {
+	HOLD_WHY_REQUESTED, /* hold_stop(), or a grab */
+	HOLD_WHY_PARK,      /* a question was answered PARK */
+	HOLD_WHY_EXEC,      /* a created victim after its first exec */
+	HOLD_WHY_SIGNALLED, /* a traced signal is about to be delivered to tid; `what` = signal */
+	HOLD_WHY_FAULTED,   /* a stopping breakpoint (`addr`), or a traced fault; `what` = signal */
+	HOLD_WHY_STEP,      /* the single step of tid is done */
+	HOLD_WHY_NWHYS
+};
+
+enum {
+	HOLD_EVF_QUESTION = 1, /* waits for hold_answer(tid, seq) */
+	HOLD_EVF_DEFAULTED = 2,/* was answered by default before it was sent: information */
+	HOLD_EVF_UNSEEN = 4,   /* since the last event, questions were answered by default, or
+				* events dropped (`lost`): compare whole lists */
+};
+
+/* One event: a plain value. Fields that the kind does not name are 0. */
+struct hold_event {
+	enum hold_event_kind kind; /* what */
+	enum hold_why why;         /* STOPPED: why */
+	pid_t pid;                 /* the process */
+	pid_t tid;                 /* the LWP */
+	pid_t child;               /* FORK: new process; EXEC: the execing thread's former tid */
+	int what;                  /* see the kinds */
+	int sig;                   /* signal number */
+	int status;                /* EXIT: wait(2) status */
+	uint32_t seq;              /* names a question */
+	uint32_t flags;            /* HOLD_EVF_* */
+	uint32_t lost;             /* informational events dropped since the last one read */
+	uint64_t addr;             /* BKPT, FAULTED: breakpoint address */
+	uint64_t time_ns;          /* CLOCK_REALTIME at the stop; never runs backwards in one keeper */
+	arch_regs_t regs;          /* BKPT, EXEC, STOPPED: registers of tid, PC at the breakpoint */
+};
+
+/* --- begin and end ------------------------------------------------------------------ */
+
+enum {
+	HOLD_NOSTOP = 1, /* grab: attach and let it run on */
+	HOLD_KLC = 2,    /* kill on last close; else run on last close */
+};
+
+/* What went wrong, for a sentence: filled on failure when the caller gives one. */
+struct hold_fault {
+	int err;          /* negative errno */
+	char text[160];   /* what was waited for, or which step failed; "" when err says it all */
+};
+
+/*
+ * Has the keeper (started now when there is none) attach to every thread of the process
+ * behind pidfd (borrowed) and stop it. Returns when all threads are stopped, or when
+ * deadline_ms (0: default 5000) has passed: -ETIMEDOUT with a text naming the thread and its
+ * state; nothing is then left attached. -EPERM, -ESRCH, -EBUSY (another tracer), -ENOENT no
+ * keeper found, -EMFILE. No STOPPED event follows for the grab's own stop:
+ * *ret_first is it (kind STOPPED, why REQUESTED; registers of the leader, or of the first LWP).
+ */
+int hold_grab(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms, struct hold **ret,
+	      struct hold_event *ret_first, struct hold_fault *fault);
+
+/* How to create. */
+struct hold_spawn {
+	const char *path;        /* file to execute, no PATH search */
+	char *const *argv;       /* NULL-terminated */
+	char *const *envp;       /* NULL-terminated */
+	unsigned flags;          /* HOLD_KLC or 0 */
+};
+
+/*
+ * Forks a child that the keeper seizes before it execs; the child keeps terminal, process group,
+ * directory, and is this process's child; its signal dispositions and mask are those of the
+ * caller with handlers reset. Returns when it is stopped after its successful exec:
+ * *ret_first has kind STOPPED, why EXEC. *ret_pidfd is a descriptor that the caller owns.
+ * On failure of execve its negative errno, with fault->text "execve" and the child reaped; on a death
+ * before, -ECHILD with the status in *ret_first (kind EXIT).
+ */
+int hold_create(const struct hold_spawn *spawn, struct hold **ret, pid_t *ret_pid,
+		int *ret_pidfd, struct hold_event *ret_first, struct hold_fault *fault);
+
+/* How a release leaves the victim. */
+enum hold_release_mode {
+	HOLD_RELEASE_RUN,   /* runs on; but stays stopped if somebody else had stopped it */
+	HOLD_RELEASE_STOP,  /* left stopped (SIGSTOP) */
+	HOLD_RELEASE_KILL,  /* SIGKILL */
+};
+
+/*
+ * Lifts every breakpoint, detaches every LWP and frees the hold, whatever it returns. Waits
+ * until the victim is in its final state (at most 5 s: -ETIMEDOUT, the keeper goes on
+ * trying). Death on the way is no error. Does not reap: see hold_reap().
+ */
+int hold_release(struct hold *h, enum hold_release_mode mode);
+
+/* Reaps our own child behind pidfd if it is dead and nobody has: 0 or -ECHILD. */
+int hold_reap(int pidfd);
+
+/* --- events, read by one thread at a time --------------------------------------------- */
+
+/* Polls readable when an event, or the keeper's end, is to be read. Owned by the hold. */
+int hold_event_fd(const struct hold *h);
+
+/* Takes the next event without waiting: 1, 0 when there is none, or -EPIPE (keeper gone). */
+int hold_next(struct hold *h, struct hold_event *ret);
+
+/* Verdicts on a question. */
+enum hold_verdict {
+	HOLD_RESUME, /* get past the breakpoint, run on */
+	HOLD_PARK,   /* stop every LWP, lift every breakpoint, then STOPPED why PARK */
+};
+
+/* Answers the question (tid, seq). One way, no reply; one answered by default already is ignored. */
+int hold_answer(struct hold *h, pid_t tid, uint32_t seq, enum hold_verdict verdict);
+
+/* --- run control -------------------------------------------------------------------- */
+
+/* Asks every LWP to stop. 0: accepted, a STOPPED event (REQUESTED) follows, or EXIT; 1: stood already,
+ * no event follows. */
+int hold_stop(struct hold *h);
+
+enum {
+	HOLD_RUN_STEP = 1,     /* tid executes one instruction, the others stay; then STOPPED why STEP */
+	HOLD_RUN_CLEARSIG = 2, /* the signal that tid stopped on is not delivered */
+	HOLD_RUN_LIFTED = 4,   /* do not plant lifted breakpoints again */
+};
+
+/*
+ * Sets a stopped victim running: breakpoints that a PARK lifted are planted again, an LWP that
+ * stands on one gets past it without a hit. tid names the LWP that STEP, CLEARSIG and sig mean (0: the one
+ * that stopped). sig (0 none) is delivered to it instead of the one it stopped on.
+ */
+int hold_run(struct hold *h, pid_t tid, unsigned flags, int sig);
+
+/* Which signals (bit n-1 is signal n) stop the victim with why SIGNALLED, or FAULTED where the signal is
+ * a fault the CPU raised; every other is passed on with an event SIGNAL. */
+int hold_trace_signals(struct hold *h, uint64_t stop_mask);
+
+enum {
+	HOLD_WANT_THREADS = 1, /* THREAD_START and THREAD_EXIT */
+	HOLD_WANT_SIGNALS = 2, /* SIGNAL */
+	HOLD_WANT_FORKS = 4,   /* FORK */
+};
+
+/* Which informational events are sent (none at first; OUTSTOP, CONTINUE, EXIT, LOST always are). */
+int hold_want(struct hold *h, unsigned mask);
+
+/* Kill (true) or run (false) when the last descriptor closes or the client dies. An outside
+ * stop is respected in either case. */
+int hold_set_klc(struct hold *h, bool klc);
+
+/* --- breakpoints -------------------------------------------------------------------- */
+
+enum {
+	HOLD_BKPT_STOP = 1,  /* a hit stops the whole victim (FAULTED, SIGTRAP) and stays so */
+	/* without it a hit is a question, HOLD_EV_BKPT */
+};
+
+/*
+ * Plants a breakpoint at addr, one an address (-EEXIST). insn is the decoded original. While
+ * the victim is parked it is only noted, and planted by hold_run(). -EFAULT: not writable
+ * now. Planting needs no stop.
+ */
+int hold_bkpt_set(struct hold *h, uint64_t addr, const struct arch_insn *insn, unsigned flags);
+
+/* Removes it: the original byte is back and no LWP is still inside it on return. -ENOENT. */
+int hold_bkpt_clear(struct hold *h, uint64_t addr);
+
+/* Replaces our trap bytes in buf, read from [addr, addr + len), by the program's own. */
+void hold_hide_traps(struct hold *h, uint64_t addr, void *buf, size_t len);
+
+/* Called after the client wrote the program's own bytes over [addr, addr + len): traps in it are planted anew. */
+int hold_text_written(struct hold *h, uint64_t addr, const void *buf, size_t len);
+
+/* --- LWPs --------------------------------------------------------------------------- */
+
+/* One LWP as the keeper knows it. */
+struct hold_lwp {
+	pid_t tid;     /* thread id */
+	bool stopped;  /* in a stop of ours */
+	bool outstop;  /* in a group stop (somebody else's) */
+	int cursig;    /* signal it stopped on, to be delivered at the next run; 0 none */
+};
+
+/* All LWPs, allocated; the caller frees. */
+int hold_lwps(struct hold *h, struct hold_lwp **ret, size_t *ret_n);
+
+/* General registers of a stopped LWP. -ESRCH no such LWP, -EBUSY not stopped. */
+int hold_getregs(struct hold *h, pid_t tid, arch_regs_t *ret);
+int hold_setregs(struct hold *h, pid_t tid, const arch_regs_t *regs);
+
+/* The same of every stopped LWP in one request: *ret_regs parallels *ret_lwps; both are the
+ * caller's to free. */
+int hold_getregs_all(struct hold *h, struct hold_lwp **ret_lwps, arch_regs_t **ret_regs, size_t *ret_n);
+
+/* siginfo of the signal that tid stopped on. */
+int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);
+
+/* --- the process's keeper ------------------------------------------------------------- */
+
+/* Pid of this process's keeper, or 0 when none runs. */
+pid_t hold_keeper_pid(void);
+
+/* Path of the keeper's program: PGRAB_KEEPER, else libexec beside the library, else the build
+ * tree's; 0 or -ENOENT. buf gets the path tried last. */
+int hold_keeper_path(char *buf, size_t size);
+
+#endif

@@ -19,6 +19,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define DTRACE_VERSION 3 /* what dtrace_open() is given */
 
@@ -216,6 +217,7 @@ typedef void dtrace_procev_f(const dtrace_procev_t *ev, void *arg);
  */
 int dtrace_handle_procev(dtrace_hdl_t *dtp, dtrace_procev_f *fn, void *arg);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

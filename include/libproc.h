@@ -27,6 +27,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef Elf64_Sym GElf_Sym;     /* as in <gelf.h> */
 typedef Elf64_auxv_t auxv_t;    /* one entry of the auxiliary vector */
@@ -466,6 +467,7 @@ const char *pgrab_version(void);
 /* Build features, as "x86_64 keeper-1 zydis-4.0"; static. Linux addition. */
 const char *pgrab_features(void);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

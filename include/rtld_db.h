@@ -13,6 +13,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct ps_prochandle;
 
@@ -127,6 +128,7 @@ rd_err_e rd_event_getmsg(rd_agent_t *rd, rd_event_msg_t *msg);
  */
 rd_err_e rd_loadobj_iter(rd_agent_t *rd, rl_iter_f *fn, void *arg);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -42,6 +42,7 @@ enum kp_type {
 	KP_TRACE,       /* kp_mask: signals that stop */
 	KP_WANT,        /* kp_mask: informational events wanted (HOLD_WANT_*) */
 	KP_SET_KLC,     /* kp_mask: 1 kill on last close, 0 run */
+	KP_SET_PATIENCE,/* kp_mask: ms that a question waits for its answer; 0 for ever */
 	KP_BKPT_SET,    /* kp_bkpt */
 	KP_BKPT_CLEAR,  /* kp_bkpt: addr */
 	KP_LWPS,        /* kp_page; reply kp_lwps */
@@ -85,7 +86,7 @@ struct kp_attach {
 	int32_t pid;           /* thread-group id */
 	uint32_t flags;        /* KP_ATTACH_* */
 	uint32_t deadline_ms;  /* until every thread must stand */
-	uint32_t question_ms;  /* until a question gets its default */
+	uint32_t question_ms;  /* until a question gets its default; 0 never (as for CHILD) */
 };
 
 /* Reply to KP_ATTACH: a reply and, without NOSTOP and CHILD, the event of the stop. */
@@ -171,7 +172,7 @@ struct kp_event {
 	int32_t child;     /* FORK: new process; EXEC: former tid */
 	int32_t why;       /* STOPPED: enum hold_why */
 	int32_t what;      /* see the kinds */
-	int32_t sig;       /* signal */
+	int32_t sig;       /* signal; STOPPED: of an outside stop in force, else 0 */
 	int32_t status;    /* EXIT: wait(2) status */
 	uint32_t seq;      /* names a question */
 	uint32_t flags;    /* HOLD_EVF_* */

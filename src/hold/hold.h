@@ -73,7 +73,7 @@ struct hold_event {
 	pid_t tid;                 /* the LWP */
 	pid_t child;               /* FORK: new process; EXEC: the execing thread's former tid */
 	int what;                  /* see the kinds */
-	int sig;                   /* signal number */
+	int sig;                   /* signal number; STOPPED: of an outside stop in force, or 0 */
 	int status;                /* EXIT: wait(2) status */
 	uint32_t seq;              /* names a question */
 	uint32_t flags;            /* HOLD_EVF_* */
@@ -195,6 +195,13 @@ int hold_want(struct hold *h, unsigned mask);
 /* Kill (true) or run (false) when the last descriptor closes or the client dies. An outside
  * stop is respected in either case. */
 int hold_set_klc(struct hold *h, bool klc);
+
+/*
+ * How long a question waits for its answer before it gets its default: ms, 0 for ever. A grabbed victim
+ * begins with 100; a created one with 0, since its first park has been asked for: whoever parks
+ * it sets 100 when it no longer has a park to come.
+ */
+int hold_set_patience(struct hold *h, unsigned ms);
 
 /* --- breakpoints -------------------------------------------------------------------- */
 

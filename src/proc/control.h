@@ -39,6 +39,9 @@ void Ptag_clear(struct ps_prochandle *P, uintptr_t addr);
 /* Which informational events are wanted: HOLD_WANT_*. */
 int Pwant(struct ps_prochandle *P, unsigned mask);
 
+/* How long questions wait for an answer, ms (0: for ever, as of a created victim at first): hold_set_patience(). */
+int Ppatience(struct ps_prochandle *P, unsigned ms);
+
 /* The keeper's hold of P; NULL read-only. Borrowed. */
 struct hold *Phold(struct ps_prochandle *P);
 

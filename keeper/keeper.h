@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper's objects. One thread, one event loop, no lock: whoever reads this reads a
+ * state machine. The theory is in main.c; the state of an LWP in lwp.c.
+ */
+#ifndef PGRAB_KEEPER_KEEPER_H
+#define PGRAB_KEEPER_KEEPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "arch/arch.h"
+#include "keeper/protocol.h"
+
+struct victim;
+
+/* Where an LWP is, as far as wait(2) has told. */
+enum lwp_state {
+	LWP_RUNNING,   /* resumed; a stop may be on its way */
+	LWP_STOPPED,   /* in a ptrace stop: every ptrace request is allowed */
+	LWP_LISTENING, /* in a group stop, PTRACE_LISTEN: somebody else's stop */
+	LWP_DYING,     /* found to be a zombie, or gone from under us: its end will be waited for */
+};
+
+/* What an LWP is to its victim. */
+enum lwp_role {
+	LWP_MEMBER, /* a thread of the victim */
+	LWP_CHILD,  /* a process that the victim forked, until it is set free */
+};
+
+/* A stop that has been seen but not acted upon yet (the victim was being stopped). */
+enum lwp_pending {
+	LWP_PEND_NONE,
+	LWP_PEND_SIGNAL, /* signal-delivery stop on `sig` */
+	LWP_PEND_BKPT,   /* executed the trap at `pc`; PC has been moved back onto it */
+};
+
+/* Why an LWP stays stopped: a set; resumed when it is empty. */
+enum {
+	HOLD_ALLSTOP = 1,  /* the whole victim is (being) stopped */
+	HOLD_QUESTION = 2, /* waits for an answer */
+	HOLD_STEPPER = 4,  /* another LWP of the victim steps over a lifted trap */
+};
+
+/* One thread under ptrace. */
+struct lwp {
+	struct lwp *hash_next;    /* next in the bucket of its tid */
+	struct lwp *next, *prev;  /* in victim.lwps, members only */
+	struct victim *v;         /* whose */
+	pid_t tid;                /* thread id */
+	enum lwp_state state;     /* see there */
+	enum lwp_role role;       /* see there */
+	enum lwp_pending pending; /* unprocessed stop */
+	unsigned holds;           /* HOLD_* */
+	int sig;                  /* signal to deliver at the next resume; 0 none */
+	bool sig_reported;        /* the client has seen that signal as a stop */
+	bool group;               /* in a group stop when last seen */
+	bool interrupted;         /* PTRACE_INTERRUPT sent, its stop not seen */
+	bool in_vfork;            /* waits for its vfork child */
+	bool forked_copy;         /* CHILD: has a copy of our traps (fork, not vfork) */
+	bool stepping;            /* single-stepped by us or for the client */
+	bool born;                /* its first stop has been seen */
+	bool masked;              /* signals are blocked while it steps over a trap */
+	uint64_t saved_mask;      /* masked: what was blocked before */
+	uint64_t reported;        /* address of the breakpoint hit that the client has seen; 0 */
+	uint64_t pend_pc;         /* PEND_BKPT: its address */
+	bool regs_valid;          /* regs is what the kernel has (or dirty) */
+	bool regs_dirty;          /* regs must be written before it is resumed */
+	arch_regs_t regs;         /* registers of the stop */
+	uint32_t question;        /* seq of the open question, 0 none */
+	uint64_t question_end;    /* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
+	struct lwp *qnext, *qprev; /* in the list of open questions */
+};
+
+/* One breakpoint. Invariant: `in_text` says what stands in the victim's memory now. */
+struct bkpt {
+	uint64_t addr;         /* of the instruction */
+	struct arch_insn insn; /* the program's own */
+	bool stop;             /* a hit stops the victim, else it is a question */
+	bool in_text;          /* the trap is planted */
+	bool dead;             /* removed; kept until no LWP can have an unseen hit of it */
+};
+
+/* An event that the socket did not take. */
+struct queued {
+	struct queued *next;
+	struct kp_event ev;
+};
+
+/* What happens to a victim as a whole. */
+enum victim_phase {
+	V_ATTACHING, /* not every thread stands yet */
+	V_HELD,      /* normal */
+	V_RELEASING, /* being let go; no request is taken */
+	V_HANGING,   /* released with STOP: waits for the group stop of every LWP */
+	V_KILLING,   /* SIGKILL sent, its end is awaited */
+};
+
+/* One process. */
+struct victim {
+	struct victim *next, *prev; /* in the keeper's list */
+	pid_t pid;                  /* thread-group id */
+	int ctl, ev;                /* sockets; -1 when closed */
+	int pidfd;                  /* identity while attaching; -1 afterwards */
+	int memfd;                  /* /proc/PID/mem, read-write; -1 not open */
+	enum victim_phase phase;    /* see there */
+	bool klc;                   /* kill on last close */
+	bool creating;              /* a child of the client before its first exec */
+	bool nostop;                /* attach without leaving it stopped */
+	bool stopping, stopped;     /* all-stop wanted; reached */
+	bool ended;                 /* its end has been seen and told */
+	bool seized;                /* ATTACHING: every thread is seized */
+	bool client_step;           /* the stepper steps for the client (KP_RUN_STEP) */
+	int why, what, why_sig;     /* of the all-stop under way or in force */
+	pid_t why_tid;              /* LWP that caused it */
+	uint64_t why_addr;          /* breakpoint of it */
+	int outstop;                /* signal of somebody else's stop in force; 0 none */
+	struct lwp *lwps;           /* members */
+	unsigned nlwps;             /* how many */
+	unsigned nchildren;         /* forked children not yet set free */
+	unsigned vforks;            /* members waiting for vfork children: traps are out */
+	bool lifted;                /* parked: traps are out until a run */
+	struct lwp *stepper;        /* steps over a trap that must be executed; NULL none */
+	struct bkpt *bkpts;         /* by address */
+	size_t nbkpts, cap_bkpts;   /* how many, room */
+	uint64_t stop_mask;         /* signals that stop */
+	unsigned want;              /* KP_WANT_* */
+	uint32_t seq;               /* last question */
+	uint32_t patience_ms;       /* of questions; 0 forever */
+	bool unattended;            /* a question went unanswered: answer by default at once */
+	bool unseen;                /* to be said in the next event */
+	uint32_t lost;              /* events dropped, to be said in the next */
+	struct queued *qhead, **qtail; /* events waiting for room */
+	unsigned nqueued;           /* how many */
+	uint64_t deadline;          /* ATTACHING, RELEASING: monotonic ns; 0 none */
+	struct kp_header req;       /* request whose reply is owed (ATTACH, RELEASE); len 0 none */
+	int release_mode;           /* enum kp_release */
+};
+
+/* The keeper. */
+struct keeper {
+	int hub;                 /* the client, or -1 when it is gone */
+	int client;              /* its pidfd */
+	int epoll, sigfd;        /* the loop's */
+	pid_t pid;               /* our own */
+	struct victim *victims;  /* all */
+	struct lwp *questions;   /* open ones, the oldest first */
+	struct lwp *questions_tail;
+	uint64_t last_time_ns;   /* of the last event: stamps never run backwards */
+	bool closing;            /* the client is gone: end when the victims are */
+};
+
+extern struct keeper K;
+
+/* --- trace.c: every ptrace request and its log line; each 0 or -errno ---------------- */
+
+int trace_seize(pid_t pid, pid_t tid, unsigned options);
+int trace_interrupt(struct lwp *l);
+int trace_cont(struct lwp *l, int sig);
+int trace_step(struct lwp *l, int sig);
+int trace_listen(struct lwp *l);
+int trace_detach(struct lwp *l, int sig);
+int trace_getregs(struct lwp *l, arch_regs_t *ret);
+int trace_setregs(struct lwp *l, const arch_regs_t *regs);
+int trace_siginfo(struct lwp *l, siginfo_t *ret);
+int trace_getmask(struct lwp *l, uint64_t *ret);
+int trace_setmask(struct lwp *l, uint64_t mask);
+int trace_message(struct lwp *l, unsigned long *ret);
+int trace_options(struct lwp *l, unsigned options);
+int trace_poke(pid_t tid, uint64_t addr, const void *bytes, size_t len);
+unsigned trace_base_options(const struct victim *v);
+
+/* --- lwp.c ---------------------------------------------------------------------------- */
+
+struct lwp *lwp_find(pid_t tid);
+struct lwp *lwp_new(struct victim *v, pid_t tid, enum lwp_role role); /* NULL: no memory */
+void lwp_free(struct lwp *l);
+void lwp_rename(struct lwp *l, pid_t tid);
+bool lwp_moving(const struct lwp *l); /* may still execute, or its stop is not seen */
+int lwp_regs(struct lwp *l, arch_regs_t **ret);    /* cached; of a stopped LWP */
+void lwp_set_pc(struct lwp *l, uint64_t pc);       /* cached regs, written at resume */
+int lwp_flush(struct lwp *l);                      /* writes dirty registers */
+char lwp_proc_state(pid_t pid, pid_t tid);         /* letter of /proc, 0 when gone */
+
+/* --- victim.c ------------------------------------------------------------------------- */
+
+struct victim *victim_new(pid_t pid, int ctl, int ev, int pidfd);
+void victim_free(struct victim *v);
+void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr);
+void victim_check_stopped(struct victim *v); /* acts when the last LWP stands */
+void victim_run(struct victim *v);           /* ends an all-stop */
+void victim_tick(struct victim *v, uint64_t now); /* deadlines, zombies among the awaited */
+struct lwp *victim_lwp(struct victim *v, pid_t tid); /* member or NULL */
+bool victim_standing(const struct victim *v); /* no member is moving */
+
+/* --- attach.c ------------------------------------------------------------------------- */
+
+void attach_begin(const struct kp_attach *req, int ctl, int ev, int pidfd);
+void attach_continue(struct victim *v); /* seizes what is not seized yet; may finish */
+void attach_done(struct victim *v);     /* every thread stands: reply */
+void attach_fail(struct victim *v, int err, const char *text);
+
+/* --- wait.c, stops.c: waiting yields a value, reacting is another function -------------- */
+
+struct wait_event {
+	pid_t tid;  /* who */
+	int status; /* of wait(2) */
+};
+
+bool wait_next(struct wait_event *ret);                 /* any traced thread; no blocking */
+bool wait_for(pid_t tid, struct wait_event *ret);       /* that one */
+void wait_dispatch(const struct wait_event *ev);        /* to its LWP, or kept for it */
+bool wait_claim(pid_t tid, struct wait_event *ret);     /* a stop that came before its LWP */
+void stops_react(struct lwp *l, int status);
+void stops_resume(struct lwp *l); /* resumes when nothing holds it */
+
+/* --- bkpt.c --------------------------------------------------------------------------- */
+
+struct bkpt *bkpt_find(struct victim *v, uint64_t addr); /* dead ones too */
+int bkpt_set(struct victim *v, const struct kp_bkpt *req);
+int bkpt_clear(struct victim *v, uint64_t addr);
+void bkpt_plant_all(struct victim *v); /* unless lifted or in a vfork */
+void bkpt_lift_all(struct victim *v);
+void bkpt_forget_all(struct victim *v); /* the address space has gone */
+void bkpt_bury(struct victim *v);       /* drops dead ones: every LWP stands */
+void bkpt_clean_child(struct victim *v, pid_t child);
+int bkpt_write(struct victim *v, struct bkpt *b, bool trap);
+struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
+
+/* --- step.c --------------------------------------------------------------------------- */
+
+void step_over(struct lwp *l, struct bkpt *b); /* l stands on b, reported: get it past */
+void step_ready(struct victim *v);             /* an LWP stands: the stepper may step now */
+bool step_trap(struct lwp *l, int sig);        /* l's stop belongs to a step: handled */
+void step_abandon(struct lwp *l);              /* it died, exec'd or is released */
+
+/* --- event.c --------------------------------------------------------------------------- */
+
+struct kp_event event_make(struct victim *v, struct lwp *l, int kind);
+void event_send(struct victim *v, struct kp_event *ev);
+void event_ask(struct lwp *l, struct kp_event *ev); /* question, or its default at once */
+void event_answered(struct lwp *l);                 /* the question is closed */
+void event_flush(struct victim *v);                 /* the socket has room */
+void event_defaults(uint64_t now);                  /* questions whose time is up */
+uint64_t event_next_deadline(void);                 /* monotonic ns, UINT64_MAX none */
+void event_drop_queue(struct victim *v);
+uint64_t clock_mono(void);
+
+/* --- request.c, release.c ----------------------------------------------------------------- */
+
+void request_hub(void);
+void request_control(struct victim *v);
+void reply_send(struct victim *v, const struct kp_header *req, int err, int value,
+		const char *text);
+void client_gone(const char *why); /* last close of everything */
+
+void release_begin(struct victim *v, int mode, const struct kp_header *req);
+void release_last_close(struct victim *v); /* by klc, outside stop respected */
+void release_standing(struct victim *v);   /* every LWP stands: detach */
+void release_gone(struct victim *v);       /* the victim died on the way */
+void loop_forget(int fd);                  /* out of epoll, closed */
+int loop_watch(int fd, unsigned events, void *owner);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * LWPs by tid.
+ *
+ *            attach, birth
+ *                 |
+ *                 v      wait: stopped            PTRACE_LISTEN
+ *             RUNNING  ----------------> STOPPED ---------------> LISTENING
+ *                 ^  <---------------------  ^ <-----------------   (a change of the
+ *                 |     CONT, STEP           |      wait: stopped    group stop traps)
+ *                 |                          |
+ *                 +---- wait: ended, or /proc says Z ----> DYING, then freed
+ *
+ * A LISTENING LWP executes nothing, but no ptrace request except INTERRUPT is allowed on it, so a
+ * victim counts as standing only when it has none. DYING LWPs count as standing: a zombie
+ * leader reports its end only after every other thread's (ptrace(2), BUGS).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "keeper/keeper.h"
+#include "os/procfs.h"
+#include "util/log.h"
+
+enum { NBUCKETS = 4096 };
+
+static struct lwp *buckets[NBUCKETS];
+
+static struct lwp **slot(pid_t tid)
+{
+	struct lwp **p = &buckets[(unsigned)tid % NBUCKETS];
+
+	while (*p && (*p)->tid != tid)
+		p = &(*p)->hash_next;
+	return p;
+}
+
+struct lwp *lwp_find(pid_t tid)
+{
+	return *slot(tid);
+}
+
+struct lwp *lwp_new(struct victim *v, pid_t tid, enum lwp_role role)
+{
+	struct lwp *l = calloc(1, sizeof(*l));
+	struct lwp **s = slot(tid);
+
+	if (!l)
+		return NULL;
+	l->tid = tid;
+	l->v = v;
+	l->role = role;
+	l->hash_next = *s;
+	*s = l;
+	if (role == LWP_MEMBER) {
+		l->next = v->lwps;
+		if (v->lwps)
+			v->lwps->prev = l;
+		v->lwps = l;
+		v->nlwps++;
+	} else {
+		v->nchildren++;
+	}
+	return l;
+}
+
+static void unlink_member(struct lwp *l)
+{
+	if (l->next)
+		l->next->prev = l->prev;
+	if (l->prev)
+		l->prev->next = l->next;
+	else
+		l->v->lwps = l->next;
+	l->v->nlwps--;
+}
+
+void lwp_free(struct lwp *l)
+{
+	event_answered(l);
+	step_abandon(l);
+	*slot(l->tid) = l->hash_next;
+	if (l->role == LWP_MEMBER)
+		unlink_member(l);
+	else
+		l->v->nchildren--;
+	free(l);
+}
+
+/* An exec made tid (the leader's) of what was another thread. */
+void lwp_rename(struct lwp *l, pid_t tid)
+{
+	struct lwp **s;
+
+	*slot(l->tid) = l->hash_next;
+	l->tid = tid;
+	s = slot(tid);
+	l->hash_next = *s;
+	*s = l;
+}
+
+bool lwp_moving(const struct lwp *l)
+{
+	return l->state == LWP_RUNNING || l->state == LWP_LISTENING;
+}
+
+int lwp_regs(struct lwp *l, arch_regs_t **ret)
+{
+	int rc = 0;
+
+	if (l->state != LWP_STOPPED)
+		return -EBUSY;
+	if (!l->regs_valid)
+		rc = trace_getregs(l, &l->regs);
+	if (rc)
+		return rc;
+	l->regs_valid = true;
+	*ret = &l->regs;
+	return 0;
+}
+
+void lwp_set_pc(struct lwp *l, uint64_t pc)
+{
+	arch_set_pc(&l->regs, pc);
+	l->regs_dirty = true;
+}
+
+int lwp_flush(struct lwp *l)
+{
+	int rc = l->regs_dirty ? trace_setregs(l, &l->regs) : 0;
+
+	l->regs_dirty = false;
+	return rc;
+}
+
+char lwp_proc_state(pid_t pid, pid_t tid)
+{
+	struct procfs_stat st;
+
+	return procfs_stat(pid, tid, &st) ? 0 : st.state;
+}

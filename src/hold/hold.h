@@ -8,7 +8,7 @@
  * Events come over the second and are read by one thread at a time, the caller's business.
  *
  * Errors are negative errno values: -EPIPE when the keeper is gone (the hold's breakpoints
- * have then been written back into the victim by the client, see hold_restore_text()), -ESRCH
+ * have then been written back into the victim by the client), -ESRCH
  * when the victim is gone, -EBUSY when it must be stopped for this and is not.
  */
 #ifndef PGRAB_HOLD_HOLD_H

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process's keeper (see hub.h): one global, `current`, under one lock.
+ *
+ * The hub belongs to the process that started it. A forked child shares the socket, but must
+ * not use it: the keeper would take its requests for its parent's. fork(2) through the C
+ * library runs child_forgets(), which also makes sure that the lock is not held by a thread
+ * that the child does not have; a child made by a bare clone(2) is told by its pid.
+ *
+ * A keeper that has died is noticed by whoever talks to it (hub_drop()); the next caller starts
+ * another one. The lock is held over a start, so that two threads do not start two.
+ */
+#include "hold/hub.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "hold/state.h"
+#include "os/procfs.h"
+#include "util/log.h"
+#include "util/scope.h"
+
+enum {
+	START_MS = 5000, /* until a new keeper must have answered */
+	MAX_FDS = 3,     /* descriptors in one packet */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct hub *current; /* guarded by lock; one reference */
+
+/* Lock held. */
+static void unref(struct hub *hub)
+{
+	if (--hub->refs)
+		return;
+	scope_close(&hub->fd);
+	free(hub);
+}
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void parent_goes_on(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* References of threads that the child does not have are never given back: close it by hand. */
+static void child_forgets(void)
+{
+	if (current)
+		close(current->fd);
+	current = NULL;
+	pthread_mutex_unlock(&lock);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(before_fork, parent_goes_on, child_forgets);
+}
+
+/* --- talking --------------------------------------------------------------------------- */
+
+static void attach_fds(struct msghdr *msg, const int *fds, size_t nfds)
+{
+	struct cmsghdr *c;
+
+	msg->msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+	c = CMSG_FIRSTHDR(msg);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
+}
+
+int hub_send(const struct hub *hub, const void *req, size_t len, const int *fds,
+	     size_t nfds, int64_t end)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(MAX_FDS * sizeof(int))] = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)req, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room };
+	int err = 0;
+
+	attach_fds(&msg, fds, nfds);
+	while (!err && sendmsg(hub->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		if (errno == EAGAIN)
+			err = hold_poll(hub->fd, POLLOUT, end);
+		else if (errno == EPIPE || errno == ECONNRESET)
+			err = -EPIPE;
+		else if (errno != EINTR)
+			err = -errno;
+	}
+	return err;
+}
+
+/* --- starting -------------------------------------------------------------------------- */
+
+/* Version check, and the keeper's pid. */
+static int greet(struct hub *hub, const char *path, struct hold_fault *fault)
+{
+	struct kp_header req;
+	struct kp_reply reply;
+	int64_t end = hold_clock_ms() + START_MS;
+	ssize_t got;
+
+	hold_header(&req, KP_HELLO, sizeof(req), 0);
+	if (send(hub->fd, &req, sizeof(req), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return fault_set(fault, -EPROTO, "keeper %s ended at its start", path);
+	if (hold_poll(hub->fd, POLLIN, end))
+		return fault_set(fault, -ETIMEDOUT, "keeper %s does not answer", path);
+	got = recv(hub->fd, &reply, sizeof(reply), MSG_DONTWAIT);
+	if (got >= (ssize_t)sizeof(req) && reply.h.version != KP_VERSION)
+		return fault_set(fault, -EPROTO,
+				 "keeper %s speaks protocol %u, this library %u", path,
+				 reply.h.version, (unsigned)KP_VERSION);
+	if (got != (ssize_t)sizeof(reply) || reply.h.type != KP_HELLO || reply.err)
+		return fault_set(fault, -EPROTO,
+				 "keeper %s ended at its start (another version?)", path);
+	hub->keeper = reply.value;
+	log_at(LOG_HOLD, 1, hub->keeper, 0, "keeper started: %s", path);
+	return 0;
+}
+
+static int launch(struct hub *hub, const char *path, struct hold_fault *fault)
+{
+	_cleanup_close_ int theirs = -1;
+	_cleanup_close_ int self = procfs_pidfd(getpid());
+	int pair[2], err;
+
+	if (self < 0)
+		return fault_set(fault, self, "pidfd_open");
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return fault_set(fault, -errno, "socketpair");
+	hub->fd = pair[0];
+	theirs = pair[1];
+	err = keeper_launch(path, theirs, self);
+	if (err)
+		fault_set(fault, err, "cannot run the keeper %s: %m", path);
+	return err;
+}
+
+/* A new keeper, with one reference. Lock held. */
+static int start(struct hub **ret, struct hold_fault *fault)
+{
+	char path[PATH_MAX];
+	struct hub *hub;
+	int err;
+
+	if (hold_keeper_path(path, sizeof(path)))
+		return fault_set(fault, -ENOENT, "no keeper at %.100s", path);
+	hub = calloc(1, sizeof(*hub));
+	if (!hub)
+		return fault_set(fault, -ENOMEM, "%s", "");
+	*hub = (struct hub){ .refs = 1, .owner = getpid(), .fd = -1 };
+	err = launch(hub, path, fault);
+	if (!err)
+		err = greet(hub, path, fault);
+	if (!err)
+		*ret = hub;
+	else
+		unref(hub);
+	return err;
+}
+
+/* A child of a bare clone(2) has its parent's hub: as child_forgets(). Lock held. */
+static void forget_inherited(void)
+{
+	if (!current || current->owner == getpid())
+		return;
+	close(current->fd);
+	current = NULL;
+}
+
+int hub_get(struct hub **ret, struct hold_fault *fault)
+{
+	int err = 0;
+
+	pthread_once(&once, watch_forks);
+	pthread_mutex_lock(&lock);
+	forget_inherited();
+	if (!current)
+		err = start(&current, fault);
+	if (!err) {
+		current->refs++;
+		*ret = current;
+	}
+	pthread_mutex_unlock(&lock);
+	return err;
+}
+
+void hub_put(struct hub *hub)
+{
+	pthread_mutex_lock(&lock);
+	unref(hub);
+	pthread_mutex_unlock(&lock);
+}
+
+void hub_drop(struct hub *hub)
+{
+	pthread_mutex_lock(&lock);
+	if (current == hub) {
+		log_at(LOG_HOLD, 1, hub->keeper, 0, "keeper has gone");
+		current = NULL;
+		unref(hub);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+pid_t hold_keeper_pid(void)
+{
+	pid_t pid;
+
+	pthread_mutex_lock(&lock);
+	pid = current && current->owner == getpid() ? current->keeper : 0;
+	pthread_mutex_unlock(&lock);
+	return pid;
+}

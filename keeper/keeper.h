@@ -62,6 +62,8 @@ struct lwp {
 	bool forked_copy;         /* CHILD: has a copy of our traps (fork, not vfork) */
 	bool stepping;            /* single-stepped by us or for the client */
 	bool born;                /* its first stop has been seen */
+	bool swallow_trace;       /* a step was broken off after its end: its SIGTRAP is to come */
+	uint64_t step_pc;         /* stepping: where it began */
 	bool masked;              /* signals are blocked while it steps over a trap */
 	uint64_t saved_mask;      /* masked: what was blocked before */
 	uint64_t reported;        /* address of the breakpoint hit that the client has seen; 0 */
@@ -165,6 +167,7 @@ int trace_detach(struct lwp *l, int sig);
 int trace_getregs(struct lwp *l, arch_regs_t *ret);
 int trace_setregs(struct lwp *l, const arch_regs_t *regs);
 int trace_siginfo(struct lwp *l, siginfo_t *ret);
+bool trace_has_pending(struct lwp *l, int sig); /* queued for this thread */
 int trace_getmask(struct lwp *l, uint64_t *ret);
 int trace_setmask(struct lwp *l, uint64_t mask);
 int trace_message(struct lwp *l, unsigned long *ret);
@@ -197,6 +200,8 @@ bool victim_standing(const struct victim *v); /* no member is moving */
 
 /* --- attach.c ------------------------------------------------------------------------- */
 
+void attach_init(void);
+void attach_late(struct victim *v); /* the deadline has passed */
 void attach_begin(const struct kp_attach *req, int ctl, int ev, int pidfd);
 void attach_continue(struct victim *v); /* seizes what is not seized yet; may finish */
 void attach_done(struct victim *v);     /* every thread stands: reply */
@@ -215,13 +220,15 @@ void wait_dispatch(const struct wait_event *ev);        /* to its LWP, or kept f
 bool wait_claim(pid_t tid, struct wait_event *ret);     /* a stop that came before its LWP */
 void stops_react(struct lwp *l, int status);
 void stops_resume(struct lwp *l); /* resumes when nothing holds it */
+void stops_settle(struct lwp *l); /* it stands: held, or resumed */
 
 /* --- bkpt.c --------------------------------------------------------------------------- */
 
 struct bkpt *bkpt_find(struct victim *v, uint64_t addr); /* dead ones too */
 int bkpt_set(struct victim *v, const struct kp_bkpt *req);
 int bkpt_clear(struct victim *v, uint64_t addr);
-void bkpt_plant_all(struct victim *v); /* unless lifted or in a vfork */
+bool bkpt_plantable(const struct victim *v); /* traps may stand in the text now */
+void bkpt_plant_all(struct victim *v);
 void bkpt_lift_all(struct victim *v);
 void bkpt_forget_all(struct victim *v); /* the address space has gone */
 void bkpt_bury(struct victim *v);       /* drops dead ones: every LWP stands */
@@ -233,7 +240,9 @@ struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
 
 void step_over(struct lwp *l, struct bkpt *b); /* l stands on b, reported: get it past */
 void step_ready(struct victim *v);             /* an LWP stands: the stepper may step now */
-bool step_trap(struct lwp *l, int sig);        /* l's stop belongs to a step: handled */
+bool step_trap(struct lwp *l, int sig);        /* l's signal stop belongs to a step: handled */
+bool step_again(struct lwp *l);                /* another stop came in a step: stepped on */
+void step_client(struct lwp *l, int sig);      /* one instruction for the client, then STOPPED */
 void step_abandon(struct lwp *l);              /* it died, exec'd or is released */
 
 /* --- event.c --------------------------------------------------------------------------- */
@@ -254,13 +263,20 @@ void request_hub(void);
 void request_control(struct victim *v);
 void reply_send(struct victim *v, const struct kp_header *req, int err, int value,
 		const char *text);
-void client_gone(const char *why); /* last close of everything */
-
 void release_begin(struct victim *v, int mode, const struct kp_header *req);
 void release_last_close(struct victim *v); /* by klc, outside stop respected */
 void release_standing(struct victim *v);   /* every LWP stands: detach */
 void release_gone(struct victim *v);       /* the victim died on the way */
-void loop_forget(int fd);                  /* out of epoll, closed */
-int loop_watch(int fd, unsigned events, void *owner);
+void reply_raw(struct victim *v, const void *msg, size_t len);
+
+/* --- main.c, crash.c ------------------------------------------------------------------------ */
+
+enum loop_room { ROOM_NOT_WANTED, ROOM_WANTED };
+
+int loop_add(struct victim *v); /* its sockets into epoll */
+void loop_want_room(struct victim *v, enum loop_room room); /* told when events can be sent */
+void loop_close(int *fd); /* out of epoll, closed, -1 */
+void client_gone(const char *why); /* last close of everything */
+void crash_init(void);
 
 #endif

@@ -23,7 +23,9 @@
 #include "os/procfs.h"
 #include "util/log.h"
 
-enum { NBUCKETS = 4096 };
+enum {
+	NBUCKETS = 4096
+};
 
 static struct lwp *buckets[NBUCKETS];
 

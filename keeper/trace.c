@@ -17,7 +17,8 @@ static int done(long rc, pid_t pid, pid_t tid, const char *what, long arg)
 {
 	int err = rc < 0 ? -errno : 0;
 
-	log_at(LOG_TRACE, 1, pid, tid, "%s(%ld) = %s", what, arg, err ? strerror(-err) : "0");
+	log_at(LOG_TRACE, 1, pid, tid, "%s(%ld) = %s", what, arg,
+	       err ? strerror(-err) : "0");
 	return err;
 }
 
@@ -37,12 +38,14 @@ int trace_seize(pid_t pid, pid_t tid, unsigned options)
 int trace_interrupt(struct lwp *l)
 {
 	l->interrupted = true;
-	return done(ptrace(PTRACE_INTERRUPT, l->tid, 0, 0), l->v->pid, l->tid, "INTERRUPT", 0);
+	return done(ptrace(PTRACE_INTERRUPT, l->tid, 0, 0), l->v->pid, l->tid,
+		    "INTERRUPT", 0);
 }
 
 int trace_cont(struct lwp *l, int sig)
 {
-	return done(ptrace(PTRACE_CONT, l->tid, 0, (long)sig), l->v->pid, l->tid, "CONT", sig);
+	return done(ptrace(PTRACE_CONT, l->tid, 0, (long)sig), l->v->pid, l->tid, "CONT",
+		    sig);
 }
 
 int trace_step(struct lwp *l, int sig)
@@ -58,54 +61,67 @@ int trace_listen(struct lwp *l)
 
 int trace_detach(struct lwp *l, int sig)
 {
-	return done(ptrace(PTRACE_DETACH, l->tid, 0, (long)sig), l->v->pid, l->tid, "DETACH",
-		    sig);
+	return done(ptrace(PTRACE_DETACH, l->tid, 0, (long)sig), l->v->pid, l->tid,
+		    "DETACH", sig);
 }
 
 int trace_getregs(struct lwp *l, arch_regs_t *ret)
 {
 	struct iovec iov = { ret, sizeof(*ret) };
 
-	return done(ptrace(PTRACE_GETREGSET, l->tid, NT_PRSTATUS, &iov), l->v->pid, l->tid,
-		    "GETREGSET", NT_PRSTATUS);
+	return done(ptrace(PTRACE_GETREGSET, l->tid, NT_PRSTATUS, &iov), l->v->pid,
+		    l->tid, "GETREGSET", NT_PRSTATUS);
 }
 
 int trace_setregs(struct lwp *l, const arch_regs_t *regs)
 {
 	struct iovec iov = { (void *)regs, sizeof(*regs) };
 
-	return done(ptrace(PTRACE_SETREGSET, l->tid, NT_PRSTATUS, &iov), l->v->pid, l->tid,
-		    "SETREGSET", NT_PRSTATUS);
+	return done(ptrace(PTRACE_SETREGSET, l->tid, NT_PRSTATUS, &iov), l->v->pid,
+		    l->tid, "SETREGSET", NT_PRSTATUS);
 }
 
 int trace_siginfo(struct lwp *l, siginfo_t *ret)
 {
-	return done(ptrace(PTRACE_GETSIGINFO, l->tid, 0, ret), l->v->pid, l->tid, "GETSIGINFO",
-		    0);
+	return done(ptrace(PTRACE_GETSIGINFO, l->tid, 0, ret), l->v->pid, l->tid,
+		    "GETSIGINFO", 0);
+}
+
+bool trace_has_pending(struct lwp *l, int sig)
+{
+	struct __ptrace_peeksiginfo_args args = { .off = 0, .flags = 0, .nr = 16 };
+	siginfo_t si[16];
+	long n = ptrace(PTRACE_PEEKSIGINFO, l->tid, &args, si);
+
+	done(n < 0 ? n : 0, l->v->pid, l->tid, "PEEKSIGINFO", sig);
+	for (long i = 0; i < n; i++)
+		if (si[i].si_signo == sig)
+			return true;
+	return false;
 }
 
 int trace_getmask(struct lwp *l, uint64_t *ret)
 {
-	return done(ptrace(PTRACE_GETSIGMASK, l->tid, sizeof(*ret), ret), l->v->pid, l->tid,
-		    "GETSIGMASK", 0);
+	return done(ptrace(PTRACE_GETSIGMASK, l->tid, sizeof(*ret), ret), l->v->pid,
+		    l->tid, "GETSIGMASK", 0);
 }
 
 int trace_setmask(struct lwp *l, uint64_t mask)
 {
-	return done(ptrace(PTRACE_SETSIGMASK, l->tid, sizeof(mask), &mask), l->v->pid, l->tid,
-		    "SETSIGMASK", (long)mask);
+	return done(ptrace(PTRACE_SETSIGMASK, l->tid, sizeof(mask), &mask), l->v->pid,
+		    l->tid, "SETSIGMASK", (long)mask);
 }
 
 int trace_message(struct lwp *l, unsigned long *ret)
 {
-	return done(ptrace(PTRACE_GETEVENTMSG, l->tid, 0, ret), l->v->pid, l->tid, "GETEVENTMSG",
-		    0);
+	return done(ptrace(PTRACE_GETEVENTMSG, l->tid, 0, ret), l->v->pid, l->tid,
+		    "GETEVENTMSG", 0);
 }
 
 int trace_options(struct lwp *l, unsigned options)
 {
-	return done(ptrace(PTRACE_SETOPTIONS, l->tid, 0, (long)options), l->v->pid, l->tid,
-		    "SETOPTIONS", options);
+	return done(ptrace(PTRACE_SETOPTIONS, l->tid, 0, (long)options), l->v->pid,
+		    l->tid, "SETOPTIONS", options);
 }
 
 /* Writes text of a stopped thread a word at a time; for when /proc/TID/mem cannot be had. */

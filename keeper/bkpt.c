@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Breakpoints of one victim: a sorted table, what stands in its text, and its memory.
+ *
+ * The original bytes come from the client (`insn`), never from the text, so a trap of somebody
+ * else's (a kernel uprobe) is never saved as the program's own. A removed breakpoint leaves a tombstone
+ * (`dead`): a thread may have executed the trap just before it was lifted, and its SIGTRAP, seen
+ * later, is told from one of the program's own by it. Tombstones are buried when every
+ * LWP stands with nothing on its way, and no forked child with a copy of the text is still to be cleaned.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "keeper/keeper.h"
+#include "util/log.h"
+
+/* Index of the first breakpoint at or above addr. */
+static size_t lower(const struct victim *v, uint64_t addr)
+{
+	size_t lo = 0, hi = v->nbkpts;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (v->bkpts[mid].addr < addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+struct bkpt *bkpt_find(struct victim *v, uint64_t addr)
+{
+	size_t i = lower(v, addr);
+
+	return i < v->nbkpts && v->bkpts[i].addr == addr ? &v->bkpts[i] : NULL;
+}
+
+static int memory_open(pid_t pid)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static pid_t any_stopped(const struct victim *v)
+{
+	for (struct lwp *l = v->lwps; l; l = l->next)
+		if (l->state == LWP_STOPPED)
+			return l->tid;
+	return 0;
+}
+
+/* Writes text: by /proc/PID/mem, which needs no stop; without a descriptor for it (table
+ * full) through a stopped LWP. */
+static int write_text(struct victim *v, uint64_t addr, const void *bytes, size_t len)
+{
+	pid_t tid;
+
+	if (v->memfd < 0)
+		v->memfd = memory_open(v->lwps ? v->lwps->tid : v->pid);
+	if (v->memfd >= 0)
+		return pwrite(v->memfd, bytes, len, (off_t)addr) == (ssize_t)len
+			       ? 0
+			       : -EFAULT;
+	tid = any_stopped(v);
+	return tid ? trace_poke(tid, addr, bytes, len) : v->memfd;
+}
+
+int bkpt_write(struct victim *v, struct bkpt *b, bool trap)
+{
+	const struct arch *a = arch_native;
+	const uint8_t *bytes = trap ? a->trap : b->insn.bytes;
+	int rc;
+
+	if (b->in_text == trap)
+		return 0;
+	rc = write_text(v, b->addr, bytes, a->trap_len);
+	log_at(LOG_KEEP, 2, v->pid, 0, "%s 0x%llx: %s", trap ? "plant" : "lift",
+	       (unsigned long long)b->addr, rc ? strerror(-rc) : "done");
+	if (!rc || !trap)
+		b->in_text = trap;
+	return rc;
+}
+
+static int make_room(struct victim *v)
+{
+	size_t cap = v->cap_bkpts ? v->cap_bkpts * 2 : 16;
+	struct bkpt *p;
+
+	if (v->nbkpts < v->cap_bkpts)
+		return 0;
+	if (v->nbkpts >= KP_MAX_BKPTS)
+		return -ENOSPC;
+	p = realloc(v->bkpts, cap * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	v->bkpts = p;
+	v->cap_bkpts = cap;
+	return 0;
+}
+
+static struct bkpt *insert(struct victim *v, uint64_t addr)
+{
+	size_t i = lower(v, addr);
+	struct bkpt *b = &v->bkpts[i];
+
+	memmove(b + 1, b, (v->nbkpts - i) * sizeof(*b));
+	v->nbkpts++;
+	memset(b, 0, sizeof(*b));
+	b->addr = addr;
+	return b;
+}
+
+static void remove_at(struct victim *v, struct bkpt *b)
+{
+	size_t i = (size_t)(b - v->bkpts);
+
+	memmove(b, b + 1, (v->nbkpts - i - 1) * sizeof(*b));
+	v->nbkpts--;
+}
+
+bool bkpt_plantable(const struct victim *v)
+{
+	return !v->lifted && !v->vforks && v->phase == V_HELD;
+}
+
+int bkpt_set(struct victim *v, const struct kp_bkpt *req)
+{
+	struct bkpt *b = bkpt_find(v, req->addr);
+	bool had = b;
+	int rc = 0;
+
+	if (b && !b->dead)
+		return -EEXIST;
+	if (!b) {
+		rc = make_room(v);
+		if (rc)
+			return rc;
+		b = insert(v, req->addr);
+	}
+	b->insn = req->insn;
+	b->stop = req->flags & KP_BKPT_STOP;
+	b->dead = false;
+	if (bkpt_plantable(v))
+		rc = bkpt_write(v, b, true);
+	if (rc && had)
+		b->dead = true;
+	else if (rc)
+		remove_at(v, b);
+	return rc;
+}
+
+int bkpt_clear(struct victim *v, uint64_t addr)
+{
+	struct bkpt *b = bkpt_find(v, addr);
+
+	if (!b || b->dead)
+		return -ENOENT;
+	bkpt_write(v, b, false);
+	b->dead = true;
+	if (v->stopped)
+		bkpt_bury(v);
+	return 0;
+}
+
+void bkpt_plant_all(struct victim *v)
+{
+	if (!bkpt_plantable(v))
+		return;
+	for (size_t i = 0; i < v->nbkpts; i++)
+		if (!v->bkpts[i].dead)
+			bkpt_write(v, &v->bkpts[i], true);
+}
+
+void bkpt_lift_all(struct victim *v)
+{
+	for (size_t i = 0; i < v->nbkpts; i++)
+		bkpt_write(v, &v->bkpts[i], false);
+}
+
+void bkpt_forget_all(struct victim *v)
+{
+	v->nbkpts = 0;
+	if (v->memfd >= 0)
+		close(v->memfd);
+	v->memfd = -1;
+}
+
+void bkpt_bury(struct victim *v)
+{
+	size_t n = 0;
+
+	if (v->nchildren)
+		return;
+	for (size_t i = 0; i < v->nbkpts; i++)
+		if (!v->bkpts[i].dead)
+			v->bkpts[n++] = v->bkpts[i];
+	v->nbkpts = n;
+}
+
+/* A forked child has its parent's text, our traps included. Over a word that holds no trap the
+ * program's own byte is written once more, which changes nothing. */
+void bkpt_clean_child(struct victim *v, pid_t child)
+{
+	int fd = v->nbkpts ? memory_open(child) : -1;
+
+	for (size_t i = 0; i < v->nbkpts; i++) {
+		const struct bkpt *b = &v->bkpts[i];
+		size_t len = arch_native->trap_len;
+
+		if (fd < 0)
+			trace_poke(child, b->addr, b->insn.bytes, len);
+		else if (pwrite(fd, b->insn.bytes, len, (off_t)b->addr) < 0)
+			log_at(LOG_KEEP, 1, child, child, "clean 0x%llx: %s",
+			       (unsigned long long)b->addr, strerror(errno));
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static ssize_t victim_read(void *ctx, uint64_t addr, void *buf, size_t len)
+{
+	struct victim *v = ctx;
+	struct iovec local = { buf, len }, remote = { (void *)(uintptr_t)addr, len };
+	ssize_t n = process_vm_readv(v->pid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t victim_write(void *ctx, uint64_t addr, const void *buf, size_t len)
+{
+	struct victim *v = ctx;
+	struct iovec local = { (void *)buf, len },
+		     remote = { (void *)(uintptr_t)addr, len };
+	ssize_t n = process_vm_writev(v->pid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+struct mem bkpt_memory(struct victim *v)
+{
+	static const struct mem_ops ops = { victim_read, victim_write };
+
+	return (struct mem){ &ops, v };
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Letting a victim go, in one of three ways, synchronously for whoever asked.
+ *
+ * Run: every LWP must stand to be detached; the text is clean before the first of them may
+ * execute. An LWP in somebody else's group stop stays in it (the kernel keeps the stop over a detach of
+ * a SEIZEd thread). Stop: SIGSTOP is sent while all stand, they are let into the group stop, in
+ * which no instruction is executed, and are detached there. Kill: SIGKILL takes threads out of
+ * a ptrace stop without an instruction more; the end is awaited.
+ *
+ * The record stays until its LWPs and its forked children, which need its breakpoints to
+ * be cleaned, are gone.
+ */
+#include <errno.h>
+#include <signal.h>
+
+#include "keeper/keeper.h"
+#include "util/log.h"
+
+enum {
+	RELEASE_MS = 5000
+};
+
+static void answer(struct victim *v, int err)
+{
+	if (v->req.len)
+		reply_send(v, &v->req, err, 0, "");
+	v->req.len = 0;
+	v->deadline = 0;
+}
+
+static void close_questions(struct victim *v)
+{
+	for (struct lwp *l = v->lwps; l; l = l->next)
+		event_answered(l);
+}
+
+static void begin_kill(struct victim *v)
+{
+	v->phase = V_KILLING;
+	if (v->nlwps)
+		kill(v->pid,
+		     SIGKILL); /* ours and not reaped: the pid cannot be another's */
+	else
+		release_gone(v);
+}
+
+void release_begin(struct victim *v, int mode, const struct kp_header *req)
+{
+	log_at(LOG_KEEP, 1, v->pid, 0, "release, mode %d", mode);
+	if (req)
+		v->req = *req;
+	v->release_mode = mode;
+	v->deadline = clock_mono() + RELEASE_MS * 1000000ull;
+	if (v->ended) {
+		release_gone(v);
+		return;
+	}
+	if (mode == KP_RELEASE_KILL) {
+		begin_kill(v);
+		return;
+	}
+	v->phase = V_RELEASING;
+	close_questions(v);
+	bkpt_lift_all(v);
+	if (!v->stopping) {
+		victim_stop(v, KP_WHY_REQUESTED, 0, v->pid, 0);
+	} else if (v->stopped || victim_standing(v)) {
+		v->stopped = true;
+		release_standing(v);
+	}
+}
+
+void release_last_close(struct victim *v)
+{
+	bool kill_it = v->creating || (v->klc && !v->outstop);
+
+	if (v->phase == V_RELEASING || v->phase == V_KILLING || v->phase == V_HANGING) {
+		v->req.len = 0;
+		return;
+	}
+	release_begin(v, kill_it ? KP_RELEASE_KILL : KP_RELEASE_RUN, NULL);
+}
+
+static void detach_all(struct victim *v)
+{
+	struct lwp *next;
+
+	for (struct lwp *l = v->lwps; l; l = next) {
+		int rc = -ESRCH;
+
+		next = l->next;
+		if (l->state == LWP_STOPPED) {
+			lwp_flush(l);
+			rc = trace_detach(l, l->group ? 0 : l->sig);
+		}
+		if (!rc)
+			lwp_free(l);
+		else
+			l->state =
+				LWP_DYING; /* killed, or a zombie: its end will be reported */
+	}
+	v->phase = V_RELEASING;
+	answer(v, 0);
+}
+
+static void begin_hang(struct victim *v)
+{
+	v->phase = V_HANGING;
+	kill(v->pid, SIGSTOP);
+	victim_run(v);
+}
+
+static bool in_group_stop(const struct victim *v)
+{
+	for (const struct lwp *l = v->lwps; l; l = l->next)
+		if (l->state != LWP_DYING && !(l->state == LWP_STOPPED && l->group))
+			return false;
+	return true;
+}
+
+void release_standing(struct victim *v)
+{
+	bkpt_lift_all(v);
+	if (v->phase == V_HANGING) {
+		if (in_group_stop(v))
+			detach_all(v);
+	} else if (v->release_mode == KP_RELEASE_STOP && !v->outstop) {
+		begin_hang(v);
+	} else {
+		detach_all(v);
+	}
+}
+
+void release_gone(struct victim *v)
+{
+	if (v->phase == V_HELD)
+		v->phase = V_RELEASING;
+	answer(v, 0);
+}

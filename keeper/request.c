@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests in. A packet is checked whole (version, type, length to the byte, descriptors)
+ * before anything is done; what does not fit ends the client. Each request is a few
+ * microseconds of work; nothing here waits.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "keeper/keeper.h"
+#include "os/procfs.h"
+#include "util/log.h"
+
+/* Room for the longest request and a byte more, so that a longer one is noticed. */
+union packet {
+	struct kp_header h;
+	struct kp_attach attach;
+	struct kp_run run;
+	struct kp_answer answer;
+	struct kp_mask mask;
+	struct kp_bkpt bkpt;
+	struct kp_page page;
+	struct kp_setregs setregs;
+	uint8_t bytes[512];
+};
+
+enum {
+	NFDS = 3
+};
+
+/* --- replies ------------------------------------------------------------------------------- */
+
+void reply_raw(struct victim *v, const void *msg, size_t len)
+{
+	if (v->ctl >= 0 && send(v->ctl, msg, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_at(LOG_KEEP, 1, v->pid, 0, "reply: %s", strerror(errno));
+}
+
+static void fill_reply(struct kp_reply *r, const struct kp_header *req, size_t len,
+		       int err, int value, const char *text)
+{
+	memset(r, 0, sizeof(*r));
+	r->h = *req;
+	r->h.len = (uint32_t)len;
+	r->err = err;
+	r->value = value;
+	snprintf(r->text, sizeof(r->text), "%s", text);
+}
+
+void reply_send(struct victim *v, const struct kp_header *req, int err, int value,
+		const char *text)
+{
+	struct kp_reply r;
+
+	fill_reply(&r, req, sizeof(r), err, value, text);
+	reply_raw(v, &r, sizeof(r));
+}
+
+static void reply(struct victim *v, const union packet *p, int err)
+{
+	reply_send(v, &p->h, err, 0, "");
+}
+
+/* --- run control --------------------------------------------------------------------------- */
+
+static void do_stop(struct victim *v, const union packet *p)
+{
+	int already = v->stopped;
+
+	reply_send(v, &p->h, 0, already, "");
+	if (!v->stopping)
+		victim_stop(v, KP_WHY_REQUESTED, 0, v->pid, 0);
+}
+
+static void set_signal(struct lwp *l, const struct kp_run *run)
+{
+	if (run->sig) {
+		l->sig = run->sig;
+		l->sig_reported = true;
+	} else if (run->flags & KP_RUN_CLEARSIG) {
+		l->sig = 0;
+	} else {
+		return;
+	}
+	if (l->pending == LWP_PEND_SIGNAL)
+		l->pending = LWP_PEND_NONE;
+}
+
+static void do_run(struct victim *v, const union packet *p)
+{
+	struct lwp *l = victim_lwp(v, p->h.tid ? p->h.tid : v->why_tid);
+	bool step = p->run.flags & KP_RUN_STEP;
+
+	if (!v->stopped || (step && v->stepper)) {
+		reply(v, p, -EBUSY);
+		return;
+	}
+	if (p->h.tid && !l) {
+		reply(v, p, -ESRCH);
+		return;
+	}
+	reply(v, p, 0);
+	if (l)
+		set_signal(l, &p->run);
+	if (!(p->run.flags & KP_RUN_LIFTED) && v->lifted) {
+		v->lifted = false;
+		bkpt_plant_all(v);
+	}
+	if (step && l) {
+		v->stopping = v->stopped = false;
+		l->holds = 0;
+		step_client(l, l->sig);
+	} else {
+		victim_run(v);
+	}
+}
+
+static void do_answer(struct victim *v, const union packet *p)
+{
+	struct lwp *l = victim_lwp(v, p->h.tid);
+
+	if (!l || !l->question || l->question != p->answer.question)
+		return; /* answered by default, or gone */
+	event_answered(l);
+	if (p->answer.verdict == KP_VERDICT_PARK)
+		victim_stop(v, KP_WHY_PARK, 0, l->tid, l->reported);
+	else
+		stops_settle(l);
+}
+
+static void do_trace(struct victim *v, const union packet *p)
+{
+	v->stop_mask = p->mask.mask;
+	reply(v, p, 0);
+}
+
+static void do_want(struct victim *v, const union packet *p)
+{
+	v->want = (unsigned)p->mask.mask;
+	reply(v, p, 0);
+}
+
+static void do_patience(struct victim *v, const union packet *p)
+{
+	v->patience_ms = (uint32_t)p->mask.mask;
+	reply(v, p, 0);
+}
+
+static void do_klc(struct victim *v, const union packet *p)
+{
+	int rc = 0;
+
+	v->klc = p->mask.mask;
+	for (struct lwp *l = v->lwps; l && !rc; l = l->next)
+		rc = l->state == LWP_STOPPED ? trace_options(l, trace_base_options(v))
+					     : -EBUSY;
+	/* Running LWPs keep their option until they stop next; our own closing rule is exact. */
+	reply(v, p, rc == -EBUSY ? 0 : rc);
+}
+
+static void do_release(struct victim *v, const union packet *p)
+{
+	if (p->mask.mask > KP_RELEASE_KILL)
+		reply(v, p, -EINVAL);
+	else
+		release_begin(v, (int)p->mask.mask, &p->h);
+}
+
+/* --- breakpoints ----------------------------------------------------------------------------- */
+
+static void do_bkpt_set(struct victim *v, const union packet *p)
+{
+	const struct arch_insn *i = &p->bkpt.insn;
+	bool sane = i->len >= 1 && i->len <= ARCH_INSN_MAX && i->kind < ARCH_INSN_NKINDS;
+
+	reply(v, p, sane ? bkpt_set(v, &p->bkpt) : -EINVAL);
+}
+
+static void do_bkpt_clear(struct victim *v, const union packet *p)
+{
+	reply(v, p, bkpt_clear(v, p->bkpt.addr));
+}
+
+/* --- LWPs ---------------------------------------------------------------------------------- */
+
+static struct kp_lwp describe(const struct lwp *l)
+{
+	struct kp_lwp k = { .tid = l->tid, .cursig = l->sig };
+
+	if (l->state == LWP_STOPPED)
+		k.flags |= KP_LWP_STOPPED;
+	if (l->group)
+		k.flags |= KP_LWP_OUTSTOP;
+	return k;
+}
+
+/* The member with the smallest tid above `after`, NULL at the end. */
+static struct lwp *next_by_tid(struct victim *v, pid_t after)
+{
+	struct lwp *best = NULL;
+
+	for (struct lwp *l = v->lwps; l; l = l->next)
+		if (l->tid > after && (!best || l->tid < best->tid))
+			best = l;
+	return best;
+}
+
+static struct lwp *first_of_page(struct victim *v, uint32_t start)
+{
+	struct lwp *l = next_by_tid(v, 0);
+
+	while (l && start--)
+		l = next_by_tid(v, l->tid);
+	return l;
+}
+
+static void do_lwps(struct victim *v, const union packet *p)
+{
+	struct kp_lwps r;
+	struct lwp *l = first_of_page(v, p->page.start);
+
+	memset(&r, 0, sizeof(r));
+	fill_reply(&r.r, &p->h, sizeof(r), 0, (int)v->nlwps, "");
+	for (; l && r.n < KP_MAX_LWPS; l = next_by_tid(v, l->tid))
+		r.lwp[r.n++] = describe(l);
+	reply_raw(v, &r, sizeof(r));
+}
+
+static void do_regs_all(struct victim *v, const union packet *p)
+{
+	struct kp_regs_all r;
+	struct lwp *l = first_of_page(v, p->page.start);
+	arch_regs_t *regs;
+
+	memset(&r, 0, sizeof(r));
+	fill_reply(&r.r, &p->h, sizeof(r), 0, (int)v->nlwps, "");
+	for (; l && r.n < KP_MAX_REGS; l = next_by_tid(v, l->tid)) {
+		r.lwp[r.n] = describe(l);
+		if (!lwp_regs(l, &regs))
+			r.regs[r.n] = *regs;
+		r.n++;
+	}
+	reply_raw(v, &r, sizeof(r));
+}
+
+static void do_getregs(struct victim *v, const union packet *p)
+{
+	struct lwp *l = victim_lwp(v, p->h.tid);
+	struct kp_regs r;
+	arch_regs_t *regs;
+	int rc = l ? lwp_regs(l, &regs) : -ESRCH;
+
+	memset(&r, 0, sizeof(r));
+	fill_reply(&r.r, &p->h, sizeof(r), rc, 0, "");
+	if (!rc)
+		r.regs = *regs;
+	reply_raw(v, &r, sizeof(r));
+}
+
+static void do_setregs(struct victim *v, const union packet *p)
+{
+	struct lwp *l = victim_lwp(v, p->h.tid);
+	int rc = !l ? -ESRCH : l->state != LWP_STOPPED ? -EBUSY : 0;
+
+	if (!rc)
+		rc = trace_setregs(l, &p->setregs.regs);
+	if (!rc)
+		l->regs_valid = l->regs_dirty = false;
+	reply(v, p, rc);
+}
+
+static void do_siginfo(struct victim *v, const union packet *p)
+{
+	struct lwp *l = victim_lwp(v, p->h.tid);
+	struct kp_siginfo r;
+	int rc = !l ? -ESRCH : l->state != LWP_STOPPED ? -EBUSY : 0;
+
+	memset(&r, 0, sizeof(r));
+	if (!rc)
+		rc = trace_siginfo(l, &r.info);
+	fill_reply(&r.r, &p->h, sizeof(r), rc, 0, "");
+	reply_raw(v, &r, sizeof(r));
+}
+
+/* --- the two tables ------------------------------------------------------------------------- */
+
+struct request {
+	void (*fn)(struct victim *v, const union packet *p);
+	size_t len; /* of the packet, exactly */
+};
+
+static const struct request control[KP_NTYPES] = {
+	[KP_STOP] = { do_stop, sizeof(struct kp_header) },
+	[KP_RUN] = { do_run, sizeof(struct kp_run) },
+	[KP_ANSWER] = { do_answer, sizeof(struct kp_answer) },
+	[KP_TRACE] = { do_trace, sizeof(struct kp_mask) },
+	[KP_WANT] = { do_want, sizeof(struct kp_mask) },
+	[KP_SET_KLC] = { do_klc, sizeof(struct kp_mask) },
+	[KP_SET_PATIENCE] = { do_patience, sizeof(struct kp_mask) },
+	[KP_BKPT_SET] = { do_bkpt_set, sizeof(struct kp_bkpt) },
+	[KP_BKPT_CLEAR] = { do_bkpt_clear, sizeof(struct kp_bkpt) },
+	[KP_LWPS] = { do_lwps, sizeof(struct kp_page) },
+	[KP_GETREGS] = { do_getregs, sizeof(struct kp_header) },
+	[KP_SETREGS] = { do_setregs, sizeof(struct kp_setregs) },
+	[KP_REGS_ALL] = { do_regs_all, sizeof(struct kp_page) },
+	[KP_SIGINFO] = { do_siginfo, sizeof(struct kp_header) },
+	[KP_RELEASE] = { do_release, sizeof(struct kp_mask) },
+};
+
+static bool well_formed(const union packet *p, ssize_t n)
+{
+	return n >= (ssize_t)sizeof(p->h) && p->h.version == KP_VERSION &&
+	       p->h.len == n && p->h.type < KP_NTYPES;
+}
+
+/* A victim that is gone or going takes its release and nothing else. */
+static bool refuses(const struct victim *v, int type)
+{
+	return type != KP_RELEASE && (v->ended || v->phase != V_HELD);
+}
+
+void request_control(struct victim *v)
+{
+	union packet p;
+	ssize_t n = recv(v->ctl, &p, sizeof(p), MSG_DONTWAIT | MSG_TRUNC);
+	const struct request *r;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		log_at(LOG_KEEP, 1, v->pid, 0, "last close");
+		loop_close(&v->ctl);
+		release_last_close(v);
+		return;
+	}
+	r = n <= (ssize_t)sizeof(p) && well_formed(&p, n) ? &control[p.h.type] : NULL;
+	if (!r || !r->fn || (size_t)n != r->len) {
+		client_gone("malformed request");
+		return;
+	}
+	v->unattended = false;
+	if (refuses(v, p.h.type)) {
+		if (p.h.type != KP_ANSWER)
+			reply(v, &p, v->phase == V_ATTACHING ? -EBUSY : -ESRCH);
+		return;
+	}
+	r->fn(v, &p);
+}
+
+/* --- the hub --------------------------------------------------------------------------------- */
+
+static void close_all(const int *fds, int n)
+{
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static ssize_t receive(union packet *p, int fds[NFDS], int *ret_nfds)
+{
+	char control_buf[CMSG_SPACE(sizeof(int) * NFDS)];
+	struct iovec iov = { p, sizeof(*p) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control_buf,
+			      .msg_controllen = sizeof(control_buf) };
+	ssize_t n = recvmsg(K.hub, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c;
+
+	*ret_nfds = 0;
+	if (n <= 0)
+		return n;
+	c = CMSG_FIRSTHDR(&msg);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		*ret_nfds = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)*ret_nfds);
+	}
+	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+		close_all(fds, *ret_nfds);
+		*ret_nfds = 0;
+		errno = EPROTO;
+		return -1;
+	}
+	return n;
+}
+
+static void hello(const union packet *p)
+{
+	struct kp_reply r;
+
+	fill_reply(&r, &p->h, sizeof(r), 0, K.pid, "");
+	if (send(K.hub, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		client_gone("hub closed");
+}
+
+void request_hub(void)
+{
+	union packet p;
+	int fds[NFDS], nfds;
+	ssize_t n = receive(&p, fds, &nfds);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		client_gone(n ? "hub error" : "hub closed");
+		return;
+	}
+	if (well_formed(&p, n) && p.h.type == KP_HELLO && n == sizeof(p.h) && !nfds)
+		hello(&p);
+	else if (well_formed(&p, n) && p.h.type == KP_ATTACH && n == sizeof(p.attach) &&
+		 nfds == NFDS && p.attach.pid > 0)
+		attach_begin(&p.attach, fds[0], fds[1], fds[2]);
+	else {
+		close_all(fds, nfds);
+		client_gone("malformed request on the hub");
+	}
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A victim as a whole: stopping all of its LWPs, setting them running, deadlines.
+ *
+ *   ATTACHING --every LWP stands--> HELD --KP_RELEASE, last close--> RELEASING or KILLING
+ *       |                            |                                   |
+ *       +--deadline, refusal---------|----> RELEASING                    +--> freed
+ *                                    +--its end--> ended, until the client lets go
+ *
+ * An all-stop asks every moving LWP and is reached when none moves. A thread that turns
+ * out to be a zombie (a leader that called pthread_exit: it will report nothing before all the others
+ * have ended) is found by /proc on a tick and no longer waited for.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "keeper/keeper.h"
+#include "util/log.h"
+
+struct victim *victim_new(pid_t pid, int ctl, int ev, int pidfd)
+{
+	struct victim *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->pid = pid;
+	v->ctl = ctl;
+	v->ev = ev;
+	v->pidfd = pidfd;
+	v->memfd = -1;
+	v->qtail = &v->qhead;
+	v->next = K.victims;
+	if (v->next)
+		v->next->prev = v;
+	K.victims = v;
+	return v;
+}
+
+void victim_free(struct victim *v)
+{
+	log_at(LOG_KEEP, 1, v->pid, 0, "forgotten");
+	while (v->lwps)
+		lwp_free(v->lwps);
+	if (v->next)
+		v->next->prev = v->prev;
+	if (v->prev)
+		v->prev->next = v->next;
+	else
+		K.victims = v->next;
+	event_drop_queue(v);
+	loop_close(&v->ctl);
+	loop_close(&v->ev);
+	loop_close(&v->pidfd);
+	loop_close(&v->memfd);
+	free(v->bkpts);
+	free(v);
+}
+
+struct lwp *victim_lwp(struct victim *v, pid_t tid)
+{
+	struct lwp *l = lwp_find(tid);
+
+	return l && l->v == v && l->role == LWP_MEMBER ? l : NULL;
+}
+
+bool victim_standing(const struct victim *v)
+{
+	for (const struct lwp *l = v->lwps; l; l = l->next)
+		if (lwp_moving(l))
+			return false;
+	return true;
+}
+
+static void hold_lwp(struct lwp *l)
+{
+	l->holds |= HOLD_ALLSTOP;
+	if (lwp_moving(l) && !l->interrupted && !l->stepping)
+		trace_interrupt(l);
+}
+
+void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr)
+{
+	if (v->stopping)
+		return; /* the first reason stands; what else is pending stays in its LWP */
+	log_at(LOG_KEEP, 1, v->pid, tid, "stop all, why %d what %d", why, what);
+	v->stopping = true;
+	v->stopped = false;
+	v->why = why;
+	v->what = what;
+	v->why_tid = tid;
+	v->why_addr = addr;
+	for (struct lwp *l = v->lwps; l; l = l->next)
+		hold_lwp(l);
+	victim_check_stopped(v);
+}
+
+static void tell_stopped(struct victim *v)
+{
+	struct lwp *l = victim_lwp(v, v->why_tid);
+	struct kp_event ev;
+
+	if (!l || l->state != LWP_STOPPED)
+		l = victim_lwp(v, v->pid);
+	for (struct lwp *m = v->lwps; m && (!l || l->state != LWP_STOPPED); m = m->next)
+		l = m;
+	ev = event_make(v, l, KP_EV_STOPPED);
+	ev.len = sizeof(ev);
+	ev.why = v->why;
+	ev.what = v->what;
+	ev.sig = v->outstop;
+	ev.addr = v->why_addr;
+	event_send(v, &ev);
+}
+
+void victim_check_stopped(struct victim *v)
+{
+	if (v->phase == V_HANGING) {
+		release_standing(v);
+		return;
+	}
+	if (!v->stopping || v->stopped || !victim_standing(v))
+		return;
+	v->stopped = true;
+	bkpt_bury(v);
+	switch (v->phase) {
+	case V_ATTACHING:
+		if (v->seized)
+			attach_done(v);
+		else
+			v->stopped = false;
+		break;
+	case V_RELEASING:
+		release_standing(v);
+		break;
+	case V_HELD:
+		if (v->why == KP_WHY_PARK) {
+			bkpt_lift_all(v);
+			v->lifted = true;
+		}
+		tell_stopped(v);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The next member in the list may be freed by a resume's consequences: start over at each. */
+void victim_run(struct victim *v)
+{
+	v->stopping = v->stopped = false;
+	for (struct lwp *l = v->lwps; l; l = l->next)
+		l->holds &= ~HOLD_ALLSTOP;
+	for (struct lwp *l = v->lwps; l && !v->stopping; l = l->next)
+		stops_resume(l);
+	if (v->stopping)
+		victim_check_stopped(v);
+}
+
+/* Those that we wait for and that cannot stop any more. */
+static void find_dying(struct victim *v)
+{
+	for (struct lwp *l = v->lwps; l; l = l->next) {
+		char st;
+
+		if (!lwp_moving(l))
+			continue;
+		st = lwp_proc_state(v->pid, l->tid);
+		if (st == 'Z' || st == 'X' || !st)
+			l->state = LWP_DYING;
+	}
+}
+
+void victim_tick(struct victim *v, uint64_t now)
+{
+	if (v->phase == V_ATTACHING && !v->seized)
+		attach_continue(v);
+	else if (v->stopping && !v->stopped)
+		find_dying(v);
+	if (v->stopping && !v->stopped)
+		victim_check_stopped(v);
+	if (v->phase == V_ATTACHING && v->deadline && now > v->deadline)
+		attach_late(v);
+	else if (v->deadline && now > v->deadline && v->req.len) {
+		reply_send(v, &v->req, -ETIMEDOUT, 0, "a thread does not stop");
+		v->req.len = 0;
+	}
+	if (v->stepper)
+		step_ready(v);
+}

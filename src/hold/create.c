@@ -94,28 +94,26 @@ RAWCALL_CHILD static void reset_handlers(void)
 /* A message with three descriptors, built without the C library. */
 RAWCALL_CHILD static long send_self(struct birth *b, int pidfd)
 {
-	struct {
-		struct cmsghdr c; /* header of the ancillary data */
-		int fd[4];        /* control, events, pidfd; one of padding */
-	} anc;
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(3 * sizeof(int))];
+	struct cmsghdr *c = (struct cmsghdr *)(void *)room;
+	int *fd = (int *)(void *)CMSG_DATA(c);
 	struct iovec iov;
 	struct msghdr msg;
 
-	anc.c.cmsg_len = CMSG_LEN(3 * sizeof(int));
-	anc.c.cmsg_level = SOL_SOCKET;
-	anc.c.cmsg_type = SCM_RIGHTS;
-	anc.fd[0] = b->keeper_control;
-	anc.fd[1] = b->keeper_events;
-	anc.fd[2] = pidfd;
-	anc.fd[3] = 0;
+	c->cmsg_len = CMSG_LEN(3 * sizeof(int));
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	fd[0] = b->keeper_control;
+	fd[1] = b->keeper_events;
+	fd[2] = pidfd;
 	iov.iov_base = &b->req;
 	iov.iov_len = sizeof(b->req);
 	msg.msg_name = NULL;
 	msg.msg_namelen = 0;
 	msg.msg_iov = &iov;
 	msg.msg_iovlen = 1;
-	msg.msg_control = &anc;
-	msg.msg_controllen = CMSG_SPACE(3 * sizeof(int));
+	msg.msg_control = room;
+	msg.msg_controllen = sizeof(room);
 	msg.msg_flags = 0;
 	return rawcall3(SYS_sendmsg, b->hub, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -222,9 +220,9 @@ static void reap(int pidfd)
 static int tell_failure(const struct birth *b, struct hold_fault *fault)
 {
 	static const char *const text[] = {
-		[STAGE_PREPARE] = "preparing the child: %m",
-		[STAGE_SEND] = "asking the keeper for the child: %m",
-		[STAGE_REPLY] = "the keeper did not take the child: %m",
+		[STAGE_PREPARE] = "preparing the child",
+		[STAGE_SEND] = "asking the keeper for the child",
+		[STAGE_REPLY] = "the keeper did not take the child",
 	};
 	int err = (int)b->err;
 
@@ -232,7 +230,7 @@ static int tell_failure(const struct birth *b, struct hold_fault *fault)
 		return fault_set(fault, err, "execve");
 	if (b->stage == STAGE_REPLY && b->reply.r.err && b->reply.r.text[0])
 		return fault_set(fault, err, "%.*s", KP_TEXT - 1, b->reply.r.text);
-	return fault_set(fault, err, text[b->stage]);
+	return fault_set(fault, err, "%s: %m", text[b->stage]);
 }
 
 /* Takes events until the exec stop. 0; -ECHILD the child ended; -ETIMEDOUT, -EPIPE. */

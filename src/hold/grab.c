@@ -73,7 +73,7 @@ static int take_reply(int control, unsigned flags, int64_t end,
 		return fault_set(fault, a.r.err, "%.*s", KP_TEXT - 1, a.r.text);
 	if (flags & HOLD_NOSTOP)
 		return 0;
-	if (got != (ssize_t)sizeof(a) || event_parse(stop, sizeof(*stop), ret_first))
+	if (got != (ssize_t)sizeof(a) || event_parse(stop, stop->len, ret_first))
 		return fault_set(fault, -EPIPE, "the keeper's answer makes no sense");
 	return 0;
 }

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86-64, seen from above: one const table.
+ *
+ * Purpose. The layers above (keeper, handle, unwinder) know registers by role and
+ * instructions by kind; this folder holds what a CPU makes of that. `arch_native` is the one
+ * CPU that this build is for, chosen by meson.build by file, never by #ifdef:
+ *
+ *	table_CPU.c	the table                          library and keeper
+ *	emulate_CPU.c	simple first instructions, done    library and keeper
+ *			by hand on registers and stack
+ *	decode_CPU.c	bytes -> struct arch_insn          library only
+ *
+ * The keeper decodes nothing. The client decodes the instruction under a breakpoint once
+ * (with Zydis) and sends a plain struct arch_insn; the keeper emulates it at each hit. So the
+ * keeper links neither Zydis nor src/mem: emulation calls the seam's operations directly.
+ *
+ * Invariants. A kind other than OTHER is a promise: registers, flags and stack after
+ * arch_emulate() are bit for bit those after the CPU itself (tests/unit/test_arch.c runs both
+ * and compares, random bytes included). So decode names a kind only for plain encodings with
+ * 64-bit operands; whatever else a byte string may mean is OTHER and is executed. Emulation
+ * trusts no field of the value: it came through a socket.
+ *
+ * Registers are 8-byte words of user_regs_struct (<sys/user.h>), numbered in the order of
+ * PTRACE_GETREGSET(NT_PRSTATUS): r15 is 0, gs is 26.
+ *
+ * Threads. No state at all; any thread, at any time.
+ *
+ * When the victim dies right here: reads and writes of its stack fail, -EFAULT or -ESRCH is
+ * handed up and *regs is untouched.
+ *
+ * Deliberately not done: 32-bit operands (few functions begin with one), 32-bit code
+ * (emulation refuses CS 0x23), user shadow stacks (x86, Linux 6.6: a thread with
+ * ARCH_SHSTK_SHSTK on must execute call and ret itself; who has the thread can ask by
+ * PTRACE_GETREGSET(NT_X86_SHSTK)).
+ */
+#include <elf.h>
+
+#include "arch/arch.h"
+
+/* Indexes in user_regs_struct, in its order. */
+enum {
+	X86_RBP = 4,
+	X86_R9 = 8,
+	X86_R8 = 9,
+	X86_RAX = 10,
+	X86_RCX = 11,
+	X86_RDX = 12,
+	X86_RSI = 13,
+	X86_RDI = 14,
+	X86_RIP = 16,
+	X86_RSP = 19,
+	X86_NREGS = 27,
+};
+
+_Static_assert(sizeof(arch_regs_t) == X86_NREGS * 8, "user_regs_struct is 27 words");
+_Static_assert(offsetof(arch_regs_t, rip) == X86_RIP * 8, "rip");
+_Static_assert(offsetof(arch_regs_t, rsp) == X86_RSP * 8, "rsp");
+
+static const struct arch x86_64 = {
+	.name = "x86_64",
+	.elf_machine = EM_X86_64,
+	.trap = { 0xcc }, /* int3; the CPU reports the address behind it */
+	.trap_len = 1,
+	.trap_pc_adjust = 1,
+	.nregs = X86_NREGS,
+	.reg_pc = X86_RIP,
+	.reg_sp = X86_RSP,
+	.reg_fp = X86_RBP,
+	.reg_ret = X86_RAX,
+	.reg_arg = { X86_RDI, X86_RSI, X86_RDX, X86_RCX, X86_R8, X86_R9 },
+};
+
+const struct arch *const arch_native = &x86_64;

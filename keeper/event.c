@@ -83,7 +83,7 @@ static int push(struct victim *v, struct kp_event *ev)
 	if (v->unseen || v->lost)
 		ev->flags |= KP_EVF_UNSEEN;
 	n = send(v->ev, ev, ev->len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS))
+	if (n < 0 && (errno == EAGAIN || errno == ENOBUFS))
 		return 0;
 	v->lost = 0;
 	v->unseen = false;

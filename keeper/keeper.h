@@ -112,6 +112,7 @@ struct victim {
 	bool creating;              /* a child of the client before its first exec */
 	bool nostop;                /* attach without leaving it stopped */
 	bool stopping, stopped;     /* all-stop wanted; reached */
+	bool ev_watched;            /* the event socket is in epoll: room is wanted */
 	bool ended;                 /* its end has been seen and told */
 	bool seized;                /* ATTACHING: every thread is seized */
 	bool client_step;           /* the stepper steps for the client (KP_RUN_STEP) */
@@ -136,6 +137,7 @@ struct victim {
 	uint32_t lost;              /* events dropped, to be said in the next */
 	struct queued *qhead, **qtail; /* events waiting for room */
 	unsigned nqueued;           /* how many */
+	uint64_t stop_since;        /* monotonic ns of the first tick that found it stopping; 0 none */
 	uint64_t deadline;          /* ATTACHING, RELEASING: monotonic ns; 0 none */
 	struct kp_header req;       /* request whose reply is owed (ATTACH, RELEASE); len 0 none */
 	int release_mode;           /* enum kp_release */

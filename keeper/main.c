@@ -72,16 +72,18 @@ static int watch(int op, int fd, uint32_t events, void *v, enum source src)
 
 int loop_add(struct victim *v)
 {
-	int rc = watch(EPOLL_CTL_ADD, v->ctl, EPOLLIN, v, SRC_CTL);
-
-	return rc ? rc : watch(EPOLL_CTL_ADD, v->ev, 0, v, SRC_EV);
+	return watch(EPOLL_CTL_ADD, v->ctl, EPOLLIN, v, SRC_CTL);
 }
 
+/* The event socket is in epoll only while it is full. */
 void loop_want_room(struct victim *v, enum loop_room room)
 {
-	if (v->ev >= 0)
-		watch(EPOLL_CTL_MOD, v->ev, room == ROOM_WANTED ? EPOLLOUT : 0, v,
-		      SRC_EV);
+	bool wanted = room == ROOM_WANTED;
+
+	if (v->ev < 0 || v->ev_watched == wanted)
+		return;
+	watch(wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, v->ev, EPOLLOUT, v, SRC_EV);
+	v->ev_watched = wanted;
 }
 
 void loop_close(int *fd)
@@ -213,9 +215,7 @@ static void react(const struct epoll_event *e)
 			request_control(v);
 		break;
 	case SRC_EV:
-		if (e->events & (EPOLLHUP | EPOLLERR))
-			loop_close(&v->ev);
-		else if (v->ev >= 0)
+		if (v->ev >= 0)
 			event_flush(v);
 		break;
 	case SRC_HUB:

@@ -19,6 +19,8 @@
 #include "keeper/keeper.h"
 #include "util/log.h"
 
+enum { PATIENCE_NS = 5000000 };
+
 struct victim *victim_new(pid_t pid, int ctl, int ev, int pidfd)
 {
 	struct victim *v = calloc(1, sizeof(*v));
@@ -123,6 +125,7 @@ void victim_check_stopped(struct victim *v)
 	if (!v->stopping || v->stopped || !victim_standing(v))
 		return;
 	v->stopped = true;
+	v->stop_since = 0;
 	bkpt_bury(v);
 	switch (v->phase) {
 	case V_ATTACHING:
@@ -158,9 +161,14 @@ void victim_run(struct victim *v)
 		victim_check_stopped(v);
 }
 
-/* Those that we wait for and that cannot stop any more. */
-static void find_dying(struct victim *v)
+/* Those that we wait for and that cannot stop any more. The first tick only starts the clock: nearly
+ * every stop is there before the second, and a look at /proc costs 10 us a thread. */
+static void find_dying(struct victim *v, uint64_t now)
 {
+	if (!v->stop_since)
+		v->stop_since = now;
+	if (now - v->stop_since < PATIENCE_NS)
+		return;
 	for (struct lwp *l = v->lwps; l; l = l->next) {
 		char st;
 
@@ -177,7 +185,7 @@ void victim_tick(struct victim *v, uint64_t now)
 	if (v->phase == V_ATTACHING && !v->seized)
 		attach_continue(v);
 	else if (v->stopping && !v->stopped)
-		find_dying(v);
+		find_dying(v, now);
 	if (v->stopping && !v->stopped)
 		victim_check_stopped(v);
 	if (v->phase == V_ATTACHING && v->deadline && now > v->deadline)

@@ -227,11 +227,13 @@ static void describe_try(struct findings *f, const char *label, int err, const c
 void machine_protection(struct findings *ret)
 {
 	finding_add(ret, FINDING_PLAIN, "breakpoints",
-		    "traps in the text, planted by the keeper. pgrab dies: the keeper "
-		    "lifts them. The "
-		    "keeper dies: pgrab writes the text back. A SIGKILL of both at one "
-		    "moment while "
-		    "one is planted: the process would die at the trap");
+		    "traps in the text, planted by the keeper");
+	finding_add(ret, FINDING_PLAIN, "  pgrab dies",
+		    "the keeper lifts them, the process runs on");
+	finding_add(ret, FINDING_PLAIN, "  keeper dies", "pgrab writes the text back");
+	finding_add(
+		ret, FINDING_PLAIN, "  both killed",
+		"at one moment, while one is planted: the process would die at the trap");
 	describe_try(ret, "perf events", try_perf(), "breakpoints do not use them yet");
 	describe_try(ret, "BPF", try_bpf(), "breakpoints do not use it yet");
 }

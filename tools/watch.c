@@ -134,9 +134,10 @@ static void print_text(const dtrace_procev_t *ev, unsigned has)
 
 	if (localtime_r(&ev->time.tv_sec, &tm))
 		strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
-	output("%s%s.%09ld%s %7d %7d %s%-12s%s", colour(COLOUR_DIM), clock,
+	output("%s%s.%09ld%s %7d %7d %s%-*s%s", colour(COLOUR_DIM), clock,
 	       ev->time.tv_nsec, colour(COLOUR_NONE), ev->pid, ev->tid,
-	       colour(COLOUR_HEAD), kinds[ev->kind].name, colour(COLOUR_NONE));
+	       colour(COLOUR_HEAD), has ? 12 : 0, kinds[ev->kind].name,
+	       colour(COLOUR_NONE));
 	if (has & HAS_BASE)
 		output(" 0x%lx", (unsigned long)ev->base);
 	if ((has & HAS_BASE) && ev->lmid != LM_ID_BASE)

@@ -278,15 +278,12 @@ static void attach_child(struct victim *v)
 	attach_done(v);
 }
 
-void attach_begin(const struct kp_attach *req, int ctl, int ev, int pidfd)
+void attach_begin(struct victim *v, const struct kp_attach *req, int pidfd)
 {
-	struct victim *v = victim_new(req->pid, ctl, ev, pidfd);
 	uint32_t ms = req->deadline_ms ? req->deadline_ms : DEFAULT_MS;
 
-	if (!v || loop_add(v)) {
-		client_gone("no memory for a victim");
-		return;
-	}
+	v->pid = req->pid;
+	v->pidfd = pidfd;
 	v->req = req->h;
 	v->phase = V_ATTACHING;
 	v->klc = req->flags & KP_ATTACH_KLC;

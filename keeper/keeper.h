@@ -98,6 +98,7 @@ enum victim_phase {
 	V_RELEASING, /* being let go; no request is taken */
 	V_HANGING,   /* released with STOP: waits for the group stop of every LWP */
 	V_KILLING,   /* SIGKILL sent, its end is awaited */
+	V_IDLE,      /* released: the connection waits for the next ATTACH */
 };
 
 /* One process. */
@@ -191,8 +192,9 @@ char lwp_proc_state(pid_t pid, pid_t tid);         /* letter of /proc, 0 when go
 
 /* --- victim.c ------------------------------------------------------------------------- */
 
-struct victim *victim_new(pid_t pid, int ctl, int ev, int pidfd);
+struct victim *victim_new(int ctl, int ev);
 void victim_free(struct victim *v);
+void victim_recycle(struct victim *v); /* nothing but its sockets stays */
 void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr);
 void victim_check_stopped(struct victim *v); /* acts when the last LWP stands */
 void victim_run(struct victim *v);           /* ends an all-stop */
@@ -204,7 +206,7 @@ bool victim_standing(const struct victim *v); /* no member is moving */
 
 void attach_init(void);
 void attach_late(struct victim *v); /* the deadline has passed */
-void attach_begin(const struct kp_attach *req, int ctl, int ev, int pidfd);
+void attach_begin(struct victim *v, const struct kp_attach *req, int pidfd);
 void attach_continue(struct victim *v); /* seizes what is not seized yet; may finish */
 void attach_done(struct victim *v);     /* every thread stands: reply */
 void attach_fail(struct victim *v, int err, const char *text);

@@ -165,8 +165,8 @@ void client_gone(const char *why)
 
 static bool busy(const struct victim *v)
 {
-	return v->phase != V_HELD || (v->stopping && !v->stopped) ||
-	       (v->stepper && !v->stepper->stepping);
+	return (v->phase != V_HELD && v->phase != V_IDLE) ||
+	       (v->stopping && !v->stopped) || (v->stepper && !v->stepper->stepping);
 }
 
 static int timeout_ms(void)
@@ -192,15 +192,24 @@ static void tick(void)
 	event_defaults(now);
 }
 
+static bool finished(const struct victim *v)
+{
+	return !v->nlwps && !v->nchildren && !v->req.len && v->phase != V_HELD &&
+	       v->phase != V_ATTACHING;
+}
+
 static void sweep(void)
 {
 	struct victim *next;
 
 	for (struct victim *v = K.victims; v; v = next) {
 		next = v->next;
-		if (!v->nlwps && !v->nchildren && !v->req.len && v->phase != V_HELD &&
-		    v->phase != V_ATTACHING)
+		if (!finished(v))
+			continue;
+		if (v->ctl < 0)
 			victim_free(v);
+		else if (v->phase != V_IDLE)
+			victim_recycle(v);
 	}
 }
 

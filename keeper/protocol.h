@@ -8,6 +8,8 @@
  *    KP_ATTACH; HELLO is answered on the hub, ATTACH on the victim's control socket.
  *  - control, one a victim: a request, then its reply (but ANSWER, which has none).
  *  - events, one a victim: struct kp_event from the keeper, never anything back.
+ * After a KP_RELEASE whose reply has value 1 both sockets may be used again: KP_ATTACH over the control
+ * socket, with one descriptor, the pidfd.
  * A packet that is short, long, of another version or of an unknown type ends the client: all
  * its victims are released by their last-close rule, the keeper closes every socket and exits.
  * The close of a control socket is the last close of its victim.
@@ -35,7 +37,8 @@ enum {
 /* Types of request. */
 enum kp_type {
 	KP_HELLO = 1,   /* hub: version check; reply kp_reply with value = pid of the keeper */
-	KP_ATTACH,      /* hub: kp_attach, with descriptors: control, events, pidfd */
+	KP_ATTACH,      /* hub: kp_attach, with descriptors: control, events, pidfd; or on a free
+			 * connection with the pidfd alone */
 	KP_STOP,        /* all LWPs; reply.value 1: they stand already */
 	KP_RUN,         /* kp_run */
 	KP_ANSWER,      /* kp_answer; no reply */
@@ -50,7 +53,7 @@ enum kp_type {
 	KP_SETREGS,     /* kp_setregs */
 	KP_REGS_ALL,    /* kp_page; reply kp_regs_all */
 	KP_SIGINFO,     /* header.tid; reply kp_siginfo */
-	KP_RELEASE,     /* kp_mask: enum kp_release */
+	KP_RELEASE,     /* kp_mask: enum kp_release; reply.value 1: the connection is free */
 	KP_NTYPES
 };
 

@@ -21,10 +21,11 @@ enum {
 	RELEASE_MS = 5000
 };
 
+/* value 1: nothing is left of the victim, the connection is free for another. */
 static void answer(struct victim *v, int err)
 {
 	if (v->req.len)
-		reply_send(v, &v->req, err, 0, "");
+		reply_send(v, &v->req, err, !v->nlwps && !v->nchildren, "");
 	v->req.len = 0;
 	v->deadline = 0;
 }
@@ -75,6 +76,8 @@ void release_last_close(struct victim *v)
 {
 	bool kill_it = v->creating || (v->klc && !v->outstop);
 
+	if (v->phase == V_IDLE)
+		return;
 	if (v->phase == V_RELEASING || v->phase == V_KILLING || v->phase == V_HANGING) {
 		v->req.len = 0;
 		return;

@@ -322,34 +322,6 @@ static bool refuses(const struct victim *v, int type)
 	return type != KP_RELEASE && (v->ended || v->phase != V_HELD);
 }
 
-void request_control(struct victim *v)
-{
-	union packet p;
-	ssize_t n = recv(v->ctl, &p, sizeof(p), MSG_DONTWAIT | MSG_TRUNC);
-	const struct request *r;
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		log_at(LOG_KEEP, 1, v->pid, 0, "last close");
-		loop_close(&v->ctl);
-		release_last_close(v);
-		return;
-	}
-	r = n <= (ssize_t)sizeof(p) && well_formed(&p, n) ? &control[p.h.type] : NULL;
-	if (!r || !r->fn || (size_t)n != r->len) {
-		client_gone("malformed request");
-		return;
-	}
-	v->unattended = false;
-	if (refuses(v, p.h.type)) {
-		if (p.h.type != KP_ANSWER)
-			reply(v, &p, v->phase == V_ATTACHING ? -EBUSY : -ESRCH);
-		return;
-	}
-	r->fn(v, &p);
-}
-
 /* --- the hub --------------------------------------------------------------------------------- */
 
 static void close_all(const int *fds, int n)
@@ -358,7 +330,7 @@ static void close_all(const int *fds, int n)
 		close(fds[i]);
 }
 
-static ssize_t receive(union packet *p, int fds[NFDS], int *ret_nfds)
+static ssize_t receive(int sock, union packet *p, int fds[NFDS], int *ret_nfds)
 {
 	char control_buf[CMSG_SPACE(sizeof(int) * NFDS)];
 	struct iovec iov = { p, sizeof(*p) };
@@ -366,7 +338,7 @@ static ssize_t receive(union packet *p, int fds[NFDS], int *ret_nfds)
 			      .msg_iovlen = 1,
 			      .msg_control = control_buf,
 			      .msg_controllen = sizeof(control_buf) };
-	ssize_t n = recvmsg(K.hub, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *c;
 
 	*ret_nfds = 0;
@@ -395,11 +367,25 @@ static void hello(const union packet *p)
 		client_gone("hub closed");
 }
 
+static void attach_new(const struct kp_attach *req, const int fds[NFDS])
+{
+	struct victim *v = victim_new(fds[0], fds[1]);
+
+	if (!v || loop_add(v)) {
+		if (!v)
+			close_all(fds, 2);
+		close(fds[2]);
+		client_gone("no memory for a victim");
+		return;
+	}
+	attach_begin(v, req, fds[2]);
+}
+
 void request_hub(void)
 {
 	union packet p;
 	int fds[NFDS], nfds;
-	ssize_t n = receive(&p, fds, &nfds);
+	ssize_t n = receive(K.hub, &p, fds, &nfds);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -411,9 +397,72 @@ void request_hub(void)
 		hello(&p);
 	else if (well_formed(&p, n) && p.h.type == KP_ATTACH && n == sizeof(p.attach) &&
 		 nfds == NFDS && p.attach.pid > 0)
-		attach_begin(&p.attach, fds[0], fds[1], fds[2]);
+		attach_new(&p.attach, fds);
 	else {
 		close_all(fds, nfds);
 		client_gone("malformed request on the hub");
 	}
+}
+
+/* --- a victim's control socket ------------------------------------------------------------- */
+
+static void last_close(struct victim *v)
+{
+	log_at(LOG_KEEP, 1, v->pid, 0, "last close");
+	loop_close(&v->ctl);
+	release_last_close(v);
+}
+
+/* A connection without a victim takes an ATTACH, with the pidfd, and nothing else. */
+static void request_idle(struct victim *v)
+{
+	union packet p;
+	int fds[NFDS], nfds;
+	ssize_t n = receive(v->ctl, &p, fds, &nfds);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		last_close(v);
+	} else if (well_formed(&p, n) && p.h.type == KP_ATTACH && n == sizeof(p.attach) &&
+		   nfds == 1 && p.attach.pid > 0) {
+		attach_begin(v, &p.attach, fds[0]);
+	} else {
+		close_all(fds, nfds);
+		client_gone("malformed request on an idle connection");
+	}
+}
+
+static void request_held(struct victim *v)
+{
+	union packet p;
+	ssize_t n = recv(v->ctl, &p, sizeof(p), MSG_DONTWAIT | MSG_TRUNC);
+	const struct request *r;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		last_close(v);
+		return;
+	}
+	r = n <= (ssize_t)sizeof(p) && well_formed(&p, n) ? &control[p.h.type] : NULL;
+	if (!r || !r->fn || (size_t)n != r->len) {
+		client_gone("malformed request");
+		return;
+	}
+	v->unattended = false;
+	if (refuses(v, p.h.type)) {
+		if (p.h.type != KP_ANSWER)
+			reply(v, &p, v->phase == V_ATTACHING ? -EBUSY : -ESRCH);
+		return;
+	}
+	r->fn(v, &p);
+}
+
+void request_control(struct victim *v)
+{
+	if (v->phase == V_IDLE)
+		request_idle(v);
+	else
+		request_held(v);
 }

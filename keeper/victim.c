@@ -4,8 +4,11 @@
  *
  *   ATTACHING --every LWP stands--> HELD --KP_RELEASE, last close--> RELEASING or KILLING
  *       |                            |                                   |
- *       +--deadline, refusal---------|----> RELEASING                    +--> freed
+ *       +--deadline, refusal---------|----> RELEASING                    +--> IDLE, freed
  *                                    +--its end--> ended, until the client lets go
+ *
+ * An IDLE one is a connection without a victim, kept open by the client for its next ATTACH: making and
+ * closing two socket pairs is a third of a grab and release.
  *
  * An all-stop asks every moving LWP and is reached when none moves. A thread that turns
  * out to be a zombie (a leader that called pthread_exit: it will report nothing before all the others
@@ -19,19 +22,20 @@
 #include "keeper/keeper.h"
 #include "util/log.h"
 
-enum { PATIENCE_NS = 5000000 };
+enum {
+	PATIENCE_NS = 5000000
+};
 
-struct victim *victim_new(pid_t pid, int ctl, int ev, int pidfd)
+struct victim *victim_new(int ctl, int ev)
 {
 	struct victim *v = calloc(1, sizeof(*v));
 
 	if (!v)
 		return NULL;
-	v->pid = pid;
 	v->ctl = ctl;
 	v->ev = ev;
-	v->pidfd = pidfd;
-	v->memfd = -1;
+	v->pidfd = v->memfd = -1;
+	v->phase = V_IDLE;
 	v->qtail = &v->qhead;
 	v->next = K.victims;
 	if (v->next)
@@ -40,23 +44,42 @@ struct victim *victim_new(pid_t pid, int ctl, int ev, int pidfd)
 	return v;
 }
 
-void victim_free(struct victim *v)
+static void let_go_of_all(struct victim *v)
 {
 	log_at(LOG_KEEP, 1, v->pid, 0, "forgotten");
 	while (v->lwps)
 		lwp_free(v->lwps);
+	event_drop_queue(v);
+	loop_want_room(v, ROOM_NOT_WANTED);
+	loop_close(&v->pidfd);
+	loop_close(&v->memfd);
+	free(v->bkpts);
+}
+
+void victim_recycle(struct victim *v)
+{
+	struct victim fresh = {
+		.next = v->next, .prev = v->prev, .ctl = v->ctl, .ev = v->ev
+	};
+
+	let_go_of_all(v);
+	*v = fresh;
+	v->pidfd = v->memfd = -1;
+	v->phase = V_IDLE;
+	v->qtail = &v->qhead;
+}
+
+void victim_free(struct victim *v)
+{
+	let_go_of_all(v);
 	if (v->next)
 		v->next->prev = v->prev;
 	if (v->prev)
 		v->prev->next = v->next;
 	else
 		K.victims = v->next;
-	event_drop_queue(v);
 	loop_close(&v->ctl);
 	loop_close(&v->ev);
-	loop_close(&v->pidfd);
-	loop_close(&v->memfd);
-	free(v->bkpts);
 	free(v);
 }
 

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The benchmark's parts. A measure does one batch of one operation and says what one cost;
+ * bench.c runs the measures of a group in turn, round by round, so that a noisy machine is
+ * noisy for all of them, and prints medians and their ratios.
+ */
+#ifndef PGRAB_BENCH_BENCH_H
+#define PGRAB_BENCH_BENCH_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* One batch: microseconds an operation; negative when it cannot be measured here. */
+typedef double measure_f(void);
+
+/* CLOCK_MONOTONIC in microseconds. */
+double bench_now(void);
+
+/* Path of this program, which is its own victim. */
+extern const char *bench_self;
+
+/* A child that waits in pause(2) for ever, made at the first call; and the end of it. */
+pid_t bench_sleeper(void);
+void bench_sleeper_end(void);
+
+/*
+ * The victim of the breakpoint measures: `bench --hit N FILE` calls bench_hit() N times and
+ * writes microseconds a call to FILE. bench_hit_result() reads and removes the file.
+ */
+void bench_hit(void);
+const char *bench_hit_file(void);
+double bench_hit_result(void);
+/* Arguments for it; valid until the next call. */
+char **bench_hit_argv(unsigned n);
+/* Address of bench_hit() in the process pid, which runs this program; 0. */
+uint64_t bench_hit_addr(pid_t pid);
+
+/* bare.c: the system calls themselves. */
+measure_f bare_grab, bare_stop_continue, bare_spawn, bare_exec_stop, bare_step_over;
+/* hold.c: this project's client of the keeper, without the layers above it. */
+measure_f hold_grab_release, hold_round_trip, hold_create_kill, hold_hit;
+/* client.c: the public interface. */
+measure_f client_session, client_grab, client_session_grab;
+measure_f client_create_exec, client_create_preinit, client_create_main;
+measure_f client_lookup_cold, client_lookup_warm, client_hit;
+/* peer.c: gdb. */
+measure_f gdb_hit;
+
+#endif

@@ -107,8 +107,12 @@ static int take_dump(pid_t pid, struct dump *dump)
 	     (double)(end.tv_nsec - dump->stopped.tv_nsec) / 1e6;
 	if (dump->nomem)
 		complain("pid %d: out of memory: its stacks are not complete", pid);
+	if (dump->n == 0) {
+		complain("pid %d: no thread could be looked at", pid);
+		return 1;
+	}
 	notice("%zu thread%s stopped %.1f ms", dump->n, dump->n == 1 ? "" : "s", ms);
-	return dump->nomem || dump->n == 0;
+	return dump->nomem;
 }
 
 /* --- afterwards --------------------------------------------------------------------------- */

@@ -34,7 +34,7 @@ struct thread {
 struct dump {
 	struct thread *threads;  /* allocated */
 	size_t n, room;          /* used and allocated */
-	struct timespec stopped; /* CLOCK_REALTIME of the first stop */
+	struct timespec stopped; /* CLOCK_REALTIME of the first stop; 0 not known */
 	bool nomem;              /* an allocation failed */
 };
 
@@ -64,7 +64,7 @@ static int copy_thread(void *arg, const lwpstatus_t *st)
 	*t = (struct thread){ .tid = st->pr_lwpid,
 			      .known = (st->pr_flags & PR_STOPPED) != 0 };
 	memcpy(t->regs, st->pr_reg, sizeof(t->regs));
-	if (st->pr_tstamp.tv_sec && earlier(&st->pr_tstamp, &dump->stopped))
+	if (!dump->stopped.tv_sec || earlier(&st->pr_tstamp, &dump->stopped))
 		dump->stopped = st->pr_tstamp;
 	return 0;
 }
@@ -87,24 +87,35 @@ static void copy_stack(struct ps_prochandle *P, struct dump *dump, struct thread
 		Pstack_iter(P, t->regs, copy_frame, t);
 }
 
+/* From the first stop, or from the grab (it stood before, or its stop has no time), until now. */
+static double pause_ms(const struct dump *dump, const struct timespec *grab)
+{
+	const struct timespec *from = &dump->stopped;
+	struct timespec now;
+
+	if (earlier(from, grab))
+		from = grab;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (double)(now.tv_sec - from->tv_sec) * 1e3 +
+	       (double)(now.tv_nsec - from->tv_nsec) / 1e6;
+}
+
 /* Stops the process, copies, lets it run: 0, or 1 after a sentence. */
 static int take_dump(pid_t pid, struct dump *dump)
 {
 	struct ps_prochandle *P;
-	struct timespec end;
+	struct timespec grab;
 	double ms;
 
+	clock_gettime(CLOCK_REALTIME, &grab);
 	P = target_grab(pid, 0);
 	if (!P)
 		return 1;
-	clock_gettime(CLOCK_REALTIME, &dump->stopped);
 	Plwp_iter(P, copy_thread, dump);
 	for (size_t i = 0; i < dump->n; i++)
 		copy_stack(P, dump, &dump->threads[i]);
 	Prelease(P, 0);
-	clock_gettime(CLOCK_REALTIME, &end);
-	ms = (double)(end.tv_sec - dump->stopped.tv_sec) * 1e3 +
-	     (double)(end.tv_nsec - dump->stopped.tv_nsec) / 1e6;
+	ms = pause_ms(dump, &grab);
 	if (dump->nomem)
 		complain("pid %d: out of memory: its stacks are not complete", pid);
 	if (dump->n == 0) {

@@ -118,21 +118,27 @@ RAWCALL_CHILD static long send_self(struct birth *b, int pidfd)
 	return rawcall3(SYS_sendmsg, b->hub, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Waits until the keeper has seized us. */
+/* Waits until the keeper has seized us. Its end shows on the hub only: of the control socket
+ * its own end is open in us and in our parent. */
 RAWCALL_CHILD static long await_keeper(struct birth *b)
 {
-	struct pollfd p;
+	struct pollfd p[2];
 	struct timespec limit;
 	long n;
 
-	p.fd = b->control;
-	p.events = POLLIN;
-	p.revents = 0;
+	p[0].fd = b->control;
+	p[0].events = POLLIN;
+	p[0].revents = 0;
+	p[1].fd = b->hub;
+	p[1].events = 0;
+	p[1].revents = 0;
 	limit.tv_sec = CREATE_MS / 1000;
 	limit.tv_nsec = 0;
-	n = rawcall5(SYS_ppoll, &p, 1, &limit, 0, 0);
+	n = rawcall5(SYS_ppoll, p, 2, &limit, 0, 0);
 	if (n <= 0)
 		return n ? n : -ETIMEDOUT;
+	if (!p[0].revents)
+		return -EPIPE;
 	n = rawcall6(SYS_recvfrom, b->control, (long)&b->reply, sizeof(b->reply),
 		     MSG_DONTWAIT, 0, 0);
 	if (n < (long)sizeof(b->reply.r))

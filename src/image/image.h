@@ -65,6 +65,9 @@ const struct image_object *image_object_at(const struct image *im, uint64_t addr
 
 enum { IMAGE_ANY_LMID = -1 };
 
+#define IMAGE_EXEC "a.out" /* as an object name: the program */
+#define IMAGE_LDSO "ld.so" /* as an object name: the dynamic linker */
+
 /*
  * The object of this name in namespace lmid (IMAGE_ANY_LMID: the first): full path, base
  * name, base name up to a '.', DT_SONAME-like link-map name; `a.out` is the program,

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The files behind a snapshot: opened at the first need, remembered, shared through the
+ * cache of src/obj.
+ */
+#include "image/inside.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "util/log.h"
+#include "util/scope.h"
+
+/*
+ * Through the victim's own files; when the victim has gone meanwhile, by the same path in our
+ * root. Either way the inode is compared with the mapping's, so that what is opened is
+ * the file that was mapped, whoever has the pid now.
+ */
+int image_open_file(pid_t pid, const struct procfs_map *m)
+{
+	int fd = procfs_open_mapped(pid, m);
+
+	if (fd == -ESRCH || fd == -ENOENT)
+		fd = procfs_open_mapped(getpid(), m);
+	return fd;
+}
+
+static int open_object(struct image *im, const struct image_object *o, struct obj **ret)
+{
+	const struct procfs_map *m = &im->maps[o->first_map].m;
+	_cleanup_close_ int fd = -1;
+
+	if (!m->inode)
+		return im->vdso ? obj_get_bytes(im->vdso, im->vdso_len, ret) : -ENOENT;
+	fd = image_open_file(im->pid, m);
+	return fd >= 0 ? obj_get_fd(fd, ret) : fd;
+}
+
+/* Failures that may pass are not remembered. */
+static bool is_lasting(int err)
+{
+	return err != -ENOMEM && err != -EMFILE && err != -ENFILE && err != -EINTR;
+}
+
+/* Under im->lock. */
+static int open_slot(struct image *im, const struct image_object *o,
+		     struct image_slot *slot)
+{
+	struct obj *file;
+	int err = open_object(im, o, &file);
+
+	if (!err)
+		atomic_store_explicit(&slot->file, file, memory_order_release);
+	else if (is_lasting(err))
+		atomic_store(&slot->err, err);
+	log_at(LOG_IMAGE, 1, im->pid, 0, "open %s: %d", o->path, err);
+	return err;
+}
+
+/* The slow way: nobody has opened it yet, or somebody failed to. */
+static int open_once(struct image *im, const struct image_object *o,
+		     struct image_slot *slot)
+{
+	int err = atomic_load(&slot->err);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&im->lock);
+	err = atomic_load(&slot->err);
+	if (!err && !atomic_load(&slot->file))
+		err = open_slot(im, o, slot);
+	pthread_mutex_unlock(&im->lock);
+	return err;
+}
+
+int image_object_obj(struct image *im, const struct image_object *o, struct obj **ret)
+{
+	struct image_slot *slot = &im->slots[o - im->objects];
+	struct obj *file = atomic_load_explicit(&slot->file, memory_order_acquire);
+
+	if (__builtin_expect(!file, 0)) {
+		int err = open_once(im, o, slot);
+
+		if (err)
+			return err;
+		file = atomic_load_explicit(&slot->file, memory_order_acquire);
+	}
+	*ret = file;
+	return 0;
+}
+
+void image_open_all(struct image *im)
+{
+	struct obj *file;
+
+	for (size_t i = 0; i < im->nobjects; i++)
+		image_object_obj(im, &im->objects[i], &file);
+}

@@ -63,8 +63,8 @@ struct birth {
 	const struct hold_spawn *spawn; /* what to execute */
 	int hub;                        /* to send the request */
 	int control;                    /* our end: the reply comes here */
-	int keeper_control;             /* to be sent */
-	int keeper_events;              /* to be sent */
+	int keeper_control;             /* of a new connection, to be sent; else -1 */
+	int keeper_events;              /* likewise */
 	pid_t keeper;                   /* its pid */
 	bool undumpable;                /* a true fork: may and must become dumpable */
 	uint64_t mask;                  /* signal mask of the caller */
@@ -91,21 +91,26 @@ RAWCALL_CHILD static void reset_handlers(void)
 	}
 }
 
-/* A message with three descriptors, built without the C library. */
+/* The request and our pidfd: over the hub, with the sockets of a new connection before it, or
+ * over a connection that has served before. Built without the C library. */
 RAWCALL_CHILD static long send_self(struct birth *b, int pidfd)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(3 * sizeof(int))];
 	struct cmsghdr *c = (struct cmsghdr *)(void *)room;
 	int *fd = (int *)(void *)CMSG_DATA(c);
+	int n = 0, to = b->control;
 	struct iovec iov;
 	struct msghdr msg;
 
-	c->cmsg_len = CMSG_LEN(3 * sizeof(int));
+	if (b->keeper_control >= 0) {
+		fd[n++] = b->keeper_control;
+		fd[n++] = b->keeper_events;
+		to = b->hub;
+	}
+	fd[n++] = pidfd;
+	c->cmsg_len = CMSG_LEN((size_t)n * sizeof(int));
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	fd[0] = b->keeper_control;
-	fd[1] = b->keeper_events;
-	fd[2] = pidfd;
 	iov.iov_base = &b->req;
 	iov.iov_len = sizeof(b->req);
 	msg.msg_name = NULL;
@@ -113,13 +118,13 @@ RAWCALL_CHILD static long send_self(struct birth *b, int pidfd)
 	msg.msg_iov = &iov;
 	msg.msg_iovlen = 1;
 	msg.msg_control = room;
-	msg.msg_controllen = sizeof(room);
+	msg.msg_controllen = CMSG_SPACE((size_t)n * sizeof(int));
 	msg.msg_flags = 0;
-	return rawcall3(SYS_sendmsg, b->hub, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return rawcall3(SYS_sendmsg, to, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Waits until the keeper has seized us. Its end shows on the hub only: of the control socket
- * its own end is open in us and in our parent. */
+/* Waits until the keeper has seized us. Its end shows on the hub only: of a new control
+ * socket its own end is open in us and in our parent. */
 RAWCALL_CHILD static long await_keeper(struct birth *b)
 {
 	struct pollfd p[2];
@@ -277,12 +282,12 @@ static struct birth *map_birth(bool undumpable)
 
 /* What hold_create() has in its hands. */
 struct making {
-	struct hub *hub;       /* one reference */
-	struct birth *b;       /* the mapping */
-	struct hold_sockets s; /* the victim's */
-	struct hold *h;        /* made last */
-	pid_t pid;             /* the child */
-	int pidfd;             /* of it; -1 */
+	struct hub *hub;     /* one reference */
+	struct birth *b;     /* the mapping */
+	struct connection c; /* the victim's */
+	struct hold *h;      /* made last */
+	pid_t pid;           /* the child */
+	int pidfd;           /* of it; -1 */
 };
 
 /* Killed before the sockets close: without kill-on-last-close the keeper would let it run. */
@@ -290,7 +295,7 @@ static void drop(struct making *m)
 {
 	if (m->pidfd >= 0)
 		syscall(SYS_pidfd_send_signal, m->pidfd, SIGKILL, NULL, 0);
-	sockets_close(&m->s);
+	connection_close(&m->c);
 	hold_free(m->h);
 	if (m->pidfd >= 0) {
 		reap(m->pidfd);
@@ -309,7 +314,7 @@ static int prepare(struct making *m, const struct hold_spawn *spawn,
 
 	if (err)
 		return err;
-	err = sockets_open(&m->s);
+	err = hub_connect(m->hub, &m->c);
 	if (err)
 		return fault_set(fault, err, "%s", "");
 	m->b = map_birth(prctl(PR_GET_DUMPABLE) != 1);
@@ -317,9 +322,9 @@ static int prepare(struct making *m, const struct hold_spawn *spawn,
 		return fault_set(fault, -ENOMEM, "%s", "");
 	m->b->spawn = spawn;
 	m->b->hub = m->hub->fd;
-	m->b->control = m->s.control;
-	m->b->keeper_control = m->s.keeper_control;
-	m->b->keeper_events = m->s.keeper_events;
+	m->b->control = m->c.control;
+	m->b->keeper_control = m->c.keeper_control;
+	m->b->keeper_events = m->c.keeper_events;
 	m->b->keeper = m->hub->keeper;
 	hold_header(&m->b->req.h, KP_ATTACH, sizeof(m->b->req), 0);
 	m->b->req.flags = KP_ATTACH_CHILD | (spawn->flags & HOLD_KLC ? KP_ATTACH_KLC : 0);
@@ -332,14 +337,14 @@ static int make(struct making *m, struct hold_event *ret_first, struct hold_faul
 {
 	int err = give_birth(m->b, &m->pid, &m->pidfd);
 
-	sockets_sent(&m->s);
+	connection_sent(&m->c);
 	if (err)
 		return fault_set(fault, err, "clone: %m");
 	log_at(LOG_HOLD, 1, m->pid, 0, "created: stage %d, err %ld", m->b->stage,
 	       m->b->err);
 	if (m->b->err)
 		return tell_failure(m->b, fault);
-	err = hold_new(m->pid, m->pidfd, &m->s, &m->h);
+	err = hold_new(m->pid, m->pidfd, m->hub, &m->c, &m->h);
 	if (err)
 		return fault_set(fault, err, "%s", "");
 	return await_exec(m->h, ret_first, fault);
@@ -379,7 +384,7 @@ int hold_create(const struct hold_spawn *spawn, struct hold **ret, pid_t *ret_pi
 	int err = 0;
 
 	for (int tries = 0; tries < 2 && again; tries++) {
-		m = (struct making){ .s = { -1, -1, -1, -1 }, .pidfd = -1 };
+		m = (struct making){ .c = { -1, -1, -1, -1 }, .pidfd = -1 };
 		memset(&first, 0, sizeof(first));
 		again = false;
 		err = create_once(&m, spawn, &first, fault, &again);

@@ -33,26 +33,6 @@ _Static_assert((int)HOLD_NOSTOP == (int)KP_ATTACH_NOSTOP &&
 
 /* --- grab ------------------------------------------------------------------------------ */
 
-/* Sends the request to the keeper; to another one when the first is found to be dead. */
-static int send_attach(const struct kp_attach *req, const struct hold_sockets *s,
-		       int pidfd, int64_t end, struct hold_fault *fault)
-{
-	const int fds[] = { s->keeper_control, s->keeper_events, pidfd };
-	struct hub *hub;
-	int err = -EPIPE;
-
-	for (int tries = 0; tries < 2 && err == -EPIPE; tries++) {
-		err = hub_get(&hub, fault);
-		if (err)
-			return err;
-		err = hub_send(hub, req, sizeof(*req), fds, 3, end);
-		if (err == -EPIPE)
-			hub_drop(hub);
-		hub_put(hub);
-	}
-	return err ? fault_set(fault, err, "the keeper does not take requests") : 0;
-}
-
 /* Waits for the reply on the control socket and takes it apart. */
 static int take_reply(int control, unsigned flags, int64_t end,
 		      struct hold_event *ret_first, struct hold_fault *fault)
@@ -78,23 +58,61 @@ static int take_reply(int control, unsigned flags, int64_t end,
 	return 0;
 }
 
-static int attach(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms,
-		  struct hold_sockets *s, struct hold_event *ret_first,
-		  struct hold_fault *fault)
+/* What a grab is asked for. */
+struct wish {
+	pid_t pid;            /* the victim */
+	int pidfd;            /* of it; borrowed */
+	unsigned flags;       /* HOLD_* */
+	unsigned deadline_ms; /* never 0 */
+};
+
+static int attach(const struct wish *w, struct hold *h, struct connection *c,
+		  struct hold_event *ret_first, struct hold_fault *fault)
 {
-	struct kp_attach req = { .pid = pid,
-				 .flags = flags & (HOLD_NOSTOP | HOLD_KLC),
-				 .deadline_ms = deadline_ms ? deadline_ms : DEADLINE_MS,
+	struct kp_attach req = { .pid = w->pid,
+				 .flags = w->flags & (HOLD_NOSTOP | HOLD_KLC),
+				 .deadline_ms = w->deadline_ms,
 				 .question_ms = PATIENCE_MS };
-	int64_t end = hold_clock_ms() + req.deadline_ms + MARGIN_MS;
+	int64_t end = hold_clock_ms() + w->deadline_ms + MARGIN_MS;
+	struct connection ours = *c;
 	int err;
 
 	hold_header(&req.h, KP_ATTACH, sizeof(req), 0);
-	err = send_attach(&req, s, pidfd, end, fault);
-	sockets_sent(s);
+	ours.control = h->control;
+	err = connection_attach(h->hub, &ours, &req, w->pidfd, end);
+	connection_sent(c);
+	if (err == -EPIPE) {
+		hub_drop(h->hub);
+		return err;
+	}
+	if (err)
+		return fault_set(fault, err, "the keeper does not take requests");
+	err = take_reply(h->control, w->flags, end, ret_first, fault);
+	log_at(LOG_HOLD, 1, w->pid, 0, "attach flags %u: err %d", w->flags, err);
+	return err;
+}
+
+/* One attempt. All of our own is made before anything happens to the victim. */
+static int grab_once(const struct wish *w, struct hold **ret,
+		     struct hold_event *ret_first, struct hold_fault *fault)
+{
+	struct connection c = { -1, -1, -1, -1 };
+	struct hub *hub;
+	int err = hub_get(&hub, fault);
+
+	if (err)
+		return err;
+	err = hub_connect(hub, &c);
 	if (!err)
-		err = take_reply(s->control, flags, end, ret_first, fault);
-	log_at(LOG_HOLD, 1, pid, 0, "attach flags %u: err %d", flags, err);
+		err = hold_new(w->pid, w->pidfd, hub, &c, ret);
+	hub_put(hub);
+	if (err)
+		connection_close(&c);
+	if (err)
+		return fault_set(fault, err, "%s", "");
+	err = attach(w, *ret, &c, ret_first, fault);
+	if (err)
+		hold_free(*ret);
 	return err;
 }
 
@@ -102,25 +120,17 @@ int hold_grab(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms,
 	      struct hold **ret, struct hold_event *ret_first, struct hold_fault *fault)
 {
 	HOLD_NOCANCEL;
+	struct wish w = { pid, pidfd, flags, deadline_ms ? deadline_ms : DEADLINE_MS };
 	struct hold_event first = { 0 };
-	struct hold_sockets s;
 	struct hold *h;
-	int err = sockets_open(&s);
+	pid_t keeper = hold_keeper_pid();
+	int err = grab_once(&w, &h, &first, fault);
 
+	/* The keeper had died unnoticed before it took the request: another one may do better. */
+	if (err == -EPIPE && keeper && hold_keeper_pid() != keeper)
+		err = grab_once(&w, &h, &first, fault);
 	if (err)
-		return fault_set(fault, err, "%s", "");
-	/* All of our own before anything happens to the victim. */
-	err = hold_new(pid, pidfd, &s, &h);
-	if (err) {
-		sockets_close(&s);
-		return fault_set(fault, err, "%s", "");
-	}
-	s.control = h->control;
-	err = attach(pid, pidfd, flags, deadline_ms, &s, &first, fault);
-	if (err) {
-		hold_free(h);
 		return err;
-	}
 	if (!(flags & HOLD_NOSTOP))
 		*ret_first = first;
 	*ret = h;
@@ -151,6 +161,15 @@ static void settle(const struct hold *h, enum hold_release_mode mode)
 		syscall(SYS_pidfd_send_signal, h->pidfd, sig, NULL, 0);
 }
 
+/* The keeper has nothing left of the victim: the connection may serve the next one. */
+static void give_back(struct hold *h)
+{
+	struct connection c = { h->control, h->events, -1, -1 };
+
+	h->control = h->events = -1;
+	hub_keep(h->hub, &c);
+}
+
 int hold_release(struct hold *h, enum hold_release_mode mode)
 {
 	HOLD_NOCANCEL;
@@ -162,6 +181,8 @@ int hold_release(struct hold *h, enum hold_release_mode mode)
 	err = hold_call(h, &req, &reply, sizeof(reply));
 	if (h->owner == getpid() && atomic_load(&h->gone))
 		settle(h, mode);
+	if (!err && reply.value == 1)
+		give_back(h);
 	hold_free(h);
 	return err == -ESRCH ? 0 : err;
 }

@@ -16,7 +16,7 @@
  * When the victim dies here: the keeper answers -ESRCH; the EXIT event says how. Nothing is
  * freed but by hold_release().
  *
- * When the keeper dies, or stands still for REPLY_MS, or talks nonsense: hold_lose(). The
+ * When the keeper dies, or stands still for HOLD_REPLY_MS, or talks nonsense: hold_lose(). The
  * kernel has detached (or will, when it lets go) every LWP; its traps are still in the
  * victim's text and the next hit would be a deadly SIGTRAP, so the thread that notices
  * writes the program's own bytes back through /proc/PID/mem. All later calls return the
@@ -47,10 +47,6 @@
 #include "os/procfs.h"
 #include "util/log.h"
 #include "util/scope.h"
-
-enum {
-	REPLY_MS = 10000
-}; /* a keeper that takes longer is taken for lost */
 
 /* --- small things ---------------------------------------------------------------------- */
 
@@ -104,43 +100,10 @@ int fault_set(struct hold_fault *fault, int err, const char *fmt, ...)
 	return err;
 }
 
-/* --- sockets and memory ------------------------------------------------------------------ */
+/* --- begin and end ------------------------------------------------------------------ */
 
-int sockets_open(struct hold_sockets *s)
-{
-	const int type = SOCK_SEQPACKET | SOCK_CLOEXEC;
-	const struct timeval patience = { .tv_sec = REPLY_MS / 1000 };
-	int control[2], events[2], err;
-
-	if (socketpair(AF_UNIX, type, 0, control))
-		return -errno;
-	if (socketpair(AF_UNIX, type, 0, events)) {
-		err = -errno;
-		close(control[0]);
-		close(control[1]);
-		return err;
-	}
-	setsockopt(control[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	*s = (struct hold_sockets){ control[0], events[0], control[1], events[1] };
-	return 0;
-}
-
-void sockets_sent(struct hold_sockets *s)
-{
-	scope_close(&s->keeper_control);
-	scope_close(&s->keeper_events);
-	s->keeper_control = s->keeper_events = -1;
-}
-
-void sockets_close(struct hold_sockets *s)
-{
-	sockets_sent(s);
-	scope_close(&s->control);
-	scope_close(&s->events);
-	s->control = s->events = -1;
-}
-
-int hold_new(pid_t pid, int pidfd, struct hold_sockets *s, struct hold **ret)
+int hold_new(pid_t pid, int pidfd, struct hub *hub, struct connection *c,
+	     struct hold **ret)
 {
 	struct hold *h = calloc(1, sizeof(*h));
 	int copy = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
@@ -155,8 +118,9 @@ int hold_new(pid_t pid, int pidfd, struct hold_sockets *s, struct hold **ret)
 	h->owner = getpid();
 	h->pid = pid;
 	h->pidfd = copy;
-	h->control = scope_take_fd(&s->control);
-	h->events = scope_take_fd(&s->events);
+	h->hub = hub_ref(hub);
+	h->control = scope_take_fd(&c->control);
+	h->events = scope_take_fd(&c->events);
 	pthread_mutex_init(&h->lock, NULL);
 	traps_init(&h->traps);
 	*ret = h;
@@ -170,6 +134,7 @@ void hold_free(struct hold *h)
 	scope_close(&h->control);
 	scope_close(&h->events);
 	scope_close(&h->pidfd);
+	hub_put(h->hub);
 	traps_fini(&h->traps);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
@@ -240,7 +205,7 @@ static int send_request(struct hold *h, const struct kp_header *req)
 		if (errno != EAGAIN)
 			return hold_lose(h, -EPIPE);
 		if (!end)
-			end = hold_clock_ms() + REPLY_MS;
+			end = hold_clock_ms() + HOLD_REPLY_MS;
 		err = hold_poll(h->control, POLLOUT, end);
 	}
 	return err ? hold_lose(h, err) : 0;
@@ -259,7 +224,7 @@ static ssize_t receive(struct hold *h, void *buf, size_t size)
 		/* A handler of the host's ran: the socket's own time-out begins anew. */
 		if (!begin)
 			begin = hold_clock_ms();
-		if (hold_clock_ms() - begin > REPLY_MS)
+		if (hold_clock_ms() - begin > HOLD_REPLY_MS)
 			return -ETIMEDOUT;
 	}
 	if (got < 0)

@@ -33,17 +33,17 @@ struct hold; /* one victim in the keeper's hands */
  * is information and delays nobody.
  */
 enum hold_event_kind {
-	HOLD_EV_STOPPED,      /* every LWP is stopped; `why`, `what`, tid is the one that caused it */
-	HOLD_EV_BKPT,         /* question: tid is at the breakpoint `addr` (PC == addr) */
-	HOLD_EV_EXEC,         /* question: the process has exec'd; breakpoints are forgotten; `child` = former tid */
-	HOLD_EV_FORK,         /* `child` was made by fork, vfork or clone (`what`: PTRACE_EVENT_*) and runs free */
+	HOLD_EV_STOPPED, /* every LWP is stopped; `why`, `what`, tid is the one that caused it */
+	HOLD_EV_BKPT, /* question: tid is at the breakpoint `addr` (PC == addr) */
+	HOLD_EV_EXEC, /* question: the process has exec'd; breakpoints are forgotten; `child` = former tid */
+	HOLD_EV_FORK, /* `child` was made by fork, vfork or clone (`what`: PTRACE_EVENT_*) and runs free */
 	HOLD_EV_THREAD_START, /* tid is new */
 	HOLD_EV_THREAD_EXIT,  /* tid has ended, the process goes on */
 	HOLD_EV_SIGNAL,       /* `sig` was delivered to tid unchanged */
-	HOLD_EV_OUTSTOP,      /* somebody else stopped the process by `sig` (job control) */
-	HOLD_EV_CONTINUE,     /* … and continued it */
-	HOLD_EV_EXIT,         /* the process is gone; `status` as from wait(2). The last event. */
-	HOLD_EV_LOST,         /* the keeper no longer controls it (`what`: errno). The last event. */
+	HOLD_EV_OUTSTOP,  /* somebody else stopped the process by `sig` (job control) */
+	HOLD_EV_CONTINUE, /* … and continued it */
+	HOLD_EV_EXIT, /* the process is gone; `status` as from wait(2). The last event. */
+	HOLD_EV_LOST, /* the keeper no longer controls it (`what`: errno). The last event. */
 	HOLD_EV_NKINDS
 };
 
@@ -53,15 +53,17 @@ enum hold_why {
 	HOLD_WHY_PARK,      /* a question was answered PARK */
 	HOLD_WHY_EXEC,      /* a created victim after its first exec */
 	HOLD_WHY_SIGNALLED, /* a traced signal is about to be delivered to tid; `what` = signal */
-	HOLD_WHY_FAULTED,   /* a stopping breakpoint (`addr`), or a traced fault; `what` = signal */
-	HOLD_WHY_STEP,      /* the single step of tid is done */
+	HOLD_WHY_FAULTED, /* a stopping breakpoint (`addr`), or a traced fault; `what` = signal */
+	HOLD_WHY_STEP, /* the single step of tid is done */
 	HOLD_WHY_NWHYS
 };
 
 enum {
 	HOLD_EVF_QUESTION = 1, /* waits for hold_answer(tid, seq) */
-	HOLD_EVF_DEFAULTED = 2,/* was answered by default before it was sent: information */
-	HOLD_EVF_UNSEEN = 4,   /* since the last event, questions were answered by default, or
+	HOLD_EVF_DEFAULTED =
+		2, /* was answered by default before it was sent: information */
+	HOLD_EVF_UNSEEN =
+		4, /* since the last event, questions were answered by default, or
 				* events dropped (`lost`): compare whole lists */
 };
 
@@ -71,16 +73,18 @@ struct hold_event {
 	enum hold_why why;         /* STOPPED: why */
 	pid_t pid;                 /* the process */
 	pid_t tid;                 /* the LWP */
-	pid_t child;               /* FORK: new process; EXEC: the execing thread's former tid */
-	int what;                  /* see the kinds */
-	int sig;                   /* signal number; STOPPED: of an outside stop in force, or 0 */
-	int status;                /* EXIT: wait(2) status */
-	uint32_t seq;              /* names a question */
-	uint32_t flags;            /* HOLD_EVF_* */
-	uint32_t lost;             /* informational events dropped since the last one read */
-	uint64_t addr;             /* BKPT, FAULTED: breakpoint address */
-	uint64_t time_ns;          /* CLOCK_REALTIME at the stop; never runs backwards in one keeper */
-	arch_regs_t regs;          /* BKPT, EXEC, STOPPED: registers of tid, PC at the breakpoint */
+	pid_t child;    /* FORK: new process; EXEC: the execing thread's former tid */
+	int what;       /* see the kinds */
+	int sig;        /* signal number; STOPPED: of an outside stop in force, or 0 */
+	int status;     /* EXIT: wait(2) status */
+	uint32_t seq;   /* names a question */
+	uint32_t flags; /* HOLD_EVF_* */
+	uint32_t lost;  /* informational events dropped since the last one read */
+	uint64_t addr;  /* BKPT, FAULTED: breakpoint address */
+	uint64_t
+		time_ns; /* CLOCK_REALTIME at the stop; never runs backwards in one keeper */
+	arch_regs_t
+		regs; /* BKPT, EXEC, STOPPED: registers of tid, PC at the breakpoint */
 };
 
 /* --- begin and end ------------------------------------------------------------------ */
@@ -92,8 +96,9 @@ enum {
 
 /* What went wrong, for a sentence: filled on failure when the caller gives one. */
 struct hold_fault {
-	int err;          /* negative errno */
-	char text[160];   /* what was waited for, or which step failed; "" when err says it all */
+	int err; /* negative errno */
+	char text
+		[160]; /* what was waited for, or which step failed; "" when err says it all */
 };
 
 /*
@@ -104,15 +109,15 @@ struct hold_fault {
  * keeper found, -EMFILE. No STOPPED event follows for the grab's own stop:
  * *ret_first is it (kind STOPPED, why REQUESTED; registers of the leader, or of the first LWP).
  */
-int hold_grab(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms, struct hold **ret,
-	      struct hold_event *ret_first, struct hold_fault *fault);
+int hold_grab(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms,
+	      struct hold **ret, struct hold_event *ret_first, struct hold_fault *fault);
 
 /* How to create. */
 struct hold_spawn {
-	const char *path;        /* file to execute, no PATH search */
-	char *const *argv;       /* NULL-terminated */
-	char *const *envp;       /* NULL-terminated */
-	unsigned flags;          /* HOLD_KLC or 0 */
+	const char *path;  /* file to execute, no PATH search */
+	char *const *argv; /* NULL-terminated */
+	char *const *envp; /* NULL-terminated */
+	unsigned flags;    /* HOLD_KLC or 0 */
 };
 
 /*
@@ -128,9 +133,9 @@ int hold_create(const struct hold_spawn *spawn, struct hold **ret, pid_t *ret_pi
 
 /* How a release leaves the victim. */
 enum hold_release_mode {
-	HOLD_RELEASE_RUN,   /* runs on; but stays stopped if somebody else had stopped it */
-	HOLD_RELEASE_STOP,  /* left stopped (SIGSTOP) */
-	HOLD_RELEASE_KILL,  /* SIGKILL */
+	HOLD_RELEASE_RUN, /* runs on; but stays stopped if somebody else had stopped it */
+	HOLD_RELEASE_STOP, /* left stopped (SIGSTOP) */
+	HOLD_RELEASE_KILL, /* SIGKILL */
 };
 
 /*
@@ -167,7 +172,8 @@ int hold_answer(struct hold *h, pid_t tid, uint32_t seq, enum hold_verdict verdi
 int hold_stop(struct hold *h);
 
 enum {
-	HOLD_RUN_STEP = 1,     /* tid executes one instruction, the others stay; then STOPPED why STEP */
+	HOLD_RUN_STEP =
+		1, /* tid executes one instruction, the others stay; then STOPPED why STEP */
 	HOLD_RUN_CLEARSIG = 2, /* the signal that tid stopped on is not delivered */
 	HOLD_RUN_LIFTED = 4,   /* do not plant lifted breakpoints again */
 };
@@ -206,8 +212,9 @@ int hold_set_patience(struct hold *h, unsigned ms);
 /* --- breakpoints -------------------------------------------------------------------- */
 
 enum {
-	HOLD_BKPT_STOP = 1,  /* a hit stops the whole victim (FAULTED, SIGTRAP) and stays so */
-	/* without it a hit is a question, HOLD_EV_BKPT */
+	HOLD_BKPT_STOP =
+		1, /* a hit stops the whole victim (FAULTED, SIGTRAP) and stays so */
+		   /* without it a hit is a question, HOLD_EV_BKPT */
 };
 
 /*
@@ -215,7 +222,8 @@ enum {
  * the victim is parked it is only noted, and planted by hold_run(). -EFAULT: not writable
  * now. Planting needs no stop.
  */
-int hold_bkpt_set(struct hold *h, uint64_t addr, const struct arch_insn *insn, unsigned flags);
+int hold_bkpt_set(struct hold *h, uint64_t addr, const struct arch_insn *insn,
+		  unsigned flags);
 
 /* Removes it: the original byte is back and no LWP is still inside it on return. -ENOENT. */
 int hold_bkpt_clear(struct hold *h, uint64_t addr);
@@ -230,10 +238,10 @@ int hold_text_written(struct hold *h, uint64_t addr, const void *buf, size_t len
 
 /* One LWP as the keeper knows it. */
 struct hold_lwp {
-	pid_t tid;     /* thread id */
-	bool stopped;  /* in a stop of ours */
-	bool outstop;  /* in a group stop (somebody else's) */
-	int cursig;    /* signal it stopped on, to be delivered at the next run; 0 none */
+	pid_t tid;    /* thread id */
+	bool stopped; /* in a stop of ours */
+	bool outstop; /* in a group stop (somebody else's) */
+	int cursig;   /* signal it stopped on, to be delivered at the next run; 0 none */
 };
 
 /* All LWPs, allocated; the caller frees. */
@@ -245,7 +253,8 @@ int hold_setregs(struct hold *h, pid_t tid, const arch_regs_t *regs);
 
 /* The same of every stopped LWP in one request: *ret_regs parallels *ret_lwps; both are the
  * caller's to free. */
-int hold_getregs_all(struct hold *h, struct hold_lwp **ret_lwps, arch_regs_t **ret_regs, size_t *ret_n);
+int hold_getregs_all(struct hold *h, struct hold_lwp **ret_lwps, arch_regs_t **ret_regs,
+		     size_t *ret_n);
 
 /* siginfo of the signal that tid stopped on. */
 int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);

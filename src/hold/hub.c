@@ -7,6 +7,10 @@
  * library runs child_forgets(), which also makes sure that the lock is not held by a thread
  * that the child does not have; a child made by a bare clone(2) is told by its pid.
  *
+ * Connections. A victim's two socket pairs cost a third of a grab and release to make and close, so
+ * that a connection which the keeper has declared free (KP_RELEASE) is kept for the next victim,
+ * HUB_IDLE of them at most. It belongs to its keeper and ends with it.
+ *
  * A keeper that has died is noticed by whoever talks to it (hub_drop()); the next caller starts
  * another one. The lock is held over a start, so that two threads do not start two.
  */
@@ -20,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "hold/state.h"
@@ -29,7 +34,7 @@
 
 enum {
 	START_MS = 5000, /* until a new keeper must have answered */
-	MAX_FDS = 3,     /* descriptors in one packet */
+	MAX_FDS = 3,     /* descriptors of a new connection: control, events, pidfd */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -37,11 +42,21 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct hub *current; /* guarded by lock; one reference */
 
 /* Lock held. */
+static void close_all(struct hub *hub)
+{
+	for (unsigned i = 0; i < hub->nidle; i++)
+		connection_close(&hub->idle[i]);
+	hub->nidle = 0;
+	scope_close(&hub->fd);
+	hub->fd = -1;
+}
+
+/* Lock held. */
 static void unref(struct hub *hub)
 {
 	if (--hub->refs)
 		return;
-	scope_close(&hub->fd);
+	close_all(hub);
 	free(hub);
 }
 
@@ -55,12 +70,19 @@ static void parent_goes_on(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* References of threads that the child does not have are never given back: close it by hand. */
+/* The process's own reference stays: those of threads that the child does not have are never
+ * given back, so that the count means nothing there. Lock held. */
+static void forget_inherited(void)
+{
+	if (!current || current->owner == getpid())
+		return;
+	close_all(current);
+	current = NULL;
+}
+
 static void child_forgets(void)
 {
-	if (current)
-		close(current->fd);
-	current = NULL;
+	forget_inherited();
 	pthread_mutex_unlock(&lock);
 }
 
@@ -69,9 +91,77 @@ static void watch_forks(void)
 	pthread_atfork(before_fork, parent_goes_on, child_forgets);
 }
 
-/* --- talking --------------------------------------------------------------------------- */
+/* --- connections ----------------------------------------------------------------------- */
 
-static void attach_fds(struct msghdr *msg, const int *fds, size_t nfds)
+void connection_sent(struct connection *c)
+{
+	scope_close(&c->keeper_control);
+	scope_close(&c->keeper_events);
+	c->keeper_control = c->keeper_events = -1;
+}
+
+void connection_close(struct connection *c)
+{
+	connection_sent(c);
+	scope_close(&c->control);
+	scope_close(&c->events);
+	c->control = c->events = -1;
+}
+
+static int connect_anew(struct connection *ret)
+{
+	const int type = SOCK_SEQPACKET | SOCK_CLOEXEC;
+	const struct timeval patience = { .tv_sec = HOLD_REPLY_MS / 1000 };
+	int control[2], events[2], err;
+
+	if (socketpair(AF_UNIX, type, 0, control))
+		return -errno;
+	if (socketpair(AF_UNIX, type, 0, events)) {
+		err = -errno;
+		close(control[0]);
+		close(control[1]);
+		return err;
+	}
+	setsockopt(control[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	*ret = (struct connection){ control[0], events[0], control[1], events[1] };
+	return 0;
+}
+
+int hub_connect(struct hub *hub, struct connection *ret)
+{
+	int reused = 0;
+
+	pthread_mutex_lock(&lock);
+	if (hub->nidle) {
+		*ret = hub->idle[--hub->nidle];
+		reused = 1;
+	}
+	pthread_mutex_unlock(&lock);
+	return reused ? 0 : connect_anew(ret);
+}
+
+/* What nobody has read of the last victim is not for the next. */
+static void drain(int events)
+{
+	char byte;
+
+	while (recv(events, &byte, 1, MSG_DONTWAIT) > 0)
+		;
+}
+
+void hub_keep(struct hub *hub, struct connection *c)
+{
+	drain(c->events);
+	pthread_mutex_lock(&lock);
+	if (hub->nidle < HUB_IDLE && hub == current) {
+		hub->idle[hub->nidle++] = *c;
+		c->control = c->events = -1;
+	}
+	pthread_mutex_unlock(&lock);
+	connection_close(c);
+}
+
+static void add_fds(struct msghdr *msg, const int *fds, size_t nfds)
 {
 	struct cmsghdr *c;
 
@@ -83,24 +173,36 @@ static void attach_fds(struct msghdr *msg, const int *fds, size_t nfds)
 	memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
 }
 
-int hub_send(const struct hub *hub, const void *req, size_t len, const int *fds,
-	     size_t nfds, int64_t end)
+static int send_all(int fd, const struct msghdr *msg, int64_t end)
 {
-	_Alignas(struct cmsghdr) char room[CMSG_SPACE(MAX_FDS * sizeof(int))] = { 0 };
-	struct iovec iov = { (void *)(uintptr_t)req, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room };
 	int err = 0;
 
-	attach_fds(&msg, fds, nfds);
-	while (!err && sendmsg(hub->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+	while (!err && sendmsg(fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		if (errno == EAGAIN)
-			err = hold_poll(hub->fd, POLLOUT, end);
+			err = hold_poll(fd, POLLOUT, end);
 		else if (errno == EPIPE || errno == ECONNRESET)
 			err = -EPIPE;
 		else if (errno != EINTR)
 			err = -errno;
 	}
 	return err;
+}
+
+/* A new connection goes over the hub with its sockets; a used one takes the request itself. */
+int connection_attach(const struct hub *hub, const struct connection *c,
+		      const struct kp_attach *req, int pidfd, int64_t end)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(MAX_FDS * sizeof(int))] = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)req, sizeof(*req) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room };
+	const int all[MAX_FDS] = { c->keeper_control, c->keeper_events, pidfd };
+
+	if (c->keeper_control < 0) {
+		add_fds(&msg, &pidfd, 1);
+		return send_all(c->control, &msg, end);
+	}
+	add_fds(&msg, all, MAX_FDS);
+	return send_all(hub->fd, &msg, end);
 }
 
 /* --- starting -------------------------------------------------------------------------- */
@@ -172,22 +274,13 @@ static int start(struct hub **ret, struct hold_fault *fault)
 	return err;
 }
 
-/* A child of a bare clone(2) has its parent's hub: as child_forgets(). Lock held. */
-static void forget_inherited(void)
-{
-	if (!current || current->owner == getpid())
-		return;
-	close(current->fd);
-	current = NULL;
-}
-
 int hub_get(struct hub **ret, struct hold_fault *fault)
 {
 	int err = 0;
 
 	pthread_once(&once, watch_forks);
 	pthread_mutex_lock(&lock);
-	forget_inherited();
+	forget_inherited(); /* a bare clone(2) runs no child_forgets() */
 	if (!current)
 		err = start(&current, fault);
 	if (!err) {
@@ -196,6 +289,14 @@ int hub_get(struct hub **ret, struct hold_fault *fault)
 	}
 	pthread_mutex_unlock(&lock);
 	return err;
+}
+
+struct hub *hub_ref(struct hub *hub)
+{
+	pthread_mutex_lock(&lock);
+	hub->refs++;
+	pthread_mutex_unlock(&lock);
+	return hub;
 }
 
 void hub_put(struct hub *hub)

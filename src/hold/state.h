@@ -11,14 +11,20 @@
 #include <sys/types.h>
 
 #include "hold/hold.h"
+#include "hold/hub.h"
 #include "hold/traps.h"
 #include "keeper/protocol.h"
+
+enum {
+	HOLD_REPLY_MS = 10000
+}; /* a keeper that takes longer to reply is taken for lost */
 
 /* One victim, seen from the client. */
 struct hold {
 	pid_t owner; /* process that made it; a forked copy of it may only free the hold */
 	pid_t pid;   /* the victim's thread-group id */
 	int pidfd;   /* the victim, for when the keeper has gone; owned */
+	struct hub *hub;      /* the keeper; one reference */
 	int control;          /* requests and replies; owned */
 	int events;           /* events; owned */
 	pthread_mutex_t lock; /* held over a request and its reply; guards seq */
@@ -28,21 +34,10 @@ struct hold {
 	struct traps traps; /* breakpoints; has its own lock, taken inside `lock` */
 };
 
-/* The two socket pairs of a victim, while it is being attached. */
-struct hold_sockets {
-	int control, events;               /* ours */
-	int keeper_control, keeper_events; /* the keeper's, closed once they are sent */
-};
-
-/* 0 or a negative errno (-EMFILE); all close-on-exec. */
-int sockets_open(struct hold_sockets *s);
-/* Closes what is not -1. */
-void sockets_close(struct hold_sockets *s);
-/* Closes the keeper's ends only. */
-void sockets_sent(struct hold_sockets *s);
-
-/* A hold that owns our ends of s (taken out of it) and a copy of pidfd. 0, -ENOMEM, -EMFILE. */
-int hold_new(pid_t pid, int pidfd, struct hold_sockets *s, struct hold **ret);
+/* A hold that owns our ends of c (taken out of it), a reference on hub and a copy of pidfd.
+ * 0, -ENOMEM, -EMFILE. */
+int hold_new(pid_t pid, int pidfd, struct hub *hub, struct connection *c,
+	     struct hold **ret);
 /* Closes and frees, without a word to the keeper: the last close. */
 void hold_free(struct hold *h);
 

@@ -43,6 +43,7 @@
  * static programs that call dlopen, prelinked bias of the linker itself.
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "rtld/agent.h"
@@ -74,6 +75,12 @@ static void find_symbols(struct rtld *r, const struct rtld_target *t,
 	r->state_func = find_symbol(r, t, linker, "_dl_debug_state");
 }
 
+/* True for an error that says more than "not what I look for": gone, not permitted. */
+static bool is_fatal(int err)
+{
+	return err < 0 && err != -EFAULT && err != -EIO && err != -ENOEXEC;
+}
+
 static int use_class(struct rtld *r, const struct rtld_target *t)
 {
 	int word = 8;
@@ -82,7 +89,7 @@ static int use_class(struct rtld *r, const struct rtld_target *t)
 		word = elfmem_word(&r->reader.mem, t->at_base);
 	else if (t->at_phdr % 4096 == 52) /* behind an ELF header of the 32-bit class */
 		word = 4;
-	if (word == -ESRCH)
+	if (is_fatal(word))
 		return word;
 	r->reader.word = word == 4 ? 4 : 8;
 	return 0;
@@ -94,10 +101,10 @@ static int inspect_dynamic(struct rtld *r, const struct rtld_target *t)
 	struct elfmem linker = { 0 }, exec = { 0 };
 	int err = elfmem_at_header(&r->reader, t->at_base, &linker);
 
-	if (err == -ESRCH)
+	if (is_fatal(err))
 		return err;
 	err = elfmem_at_phdr(&r->reader, t->at_phdr, t->at_phnum, t->at_entry, &exec);
-	if (err == -ESRCH)
+	if (is_fatal(err))
 		return err;
 	find_symbols(r, t, &linker);
 	r->debug_slot = exec.debug_slot;
@@ -111,7 +118,7 @@ static int inspect_static(struct rtld *r, const struct rtld_target *t)
 	int err =
 		elfmem_at_phdr(&r->reader, t->at_phdr, t->at_phnum, t->at_entry, &image);
 
-	if (err == -ESRCH)
+	if (is_fatal(err))
 		return err;
 	find_symbols(r, t, &image);
 	return r->r_debug || r->debug_addr ? 0 : -ENOENT;
@@ -179,16 +186,6 @@ static int read_next(struct rtld *r, uint64_t addr, uint64_t *ret)
 	return reader_words(&r->reader, addr + (uint64_t)5 * r->reader.word, ret, 1);
 }
 
-/* Reads the pointer at `slot`; 0 for a slot of 0, or when it cannot be read (yet). */
-static uint64_t follow(struct rtld *r, uint64_t slot)
-{
-	uint64_t addr = 0;
-
-	if (slot && reader_words(&r->reader, slot, &addr, 1))
-		addr = 0;
-	return addr;
-}
-
 /* Keeps addr as the head when an r_debug is filled in there. -EAGAIN when not. */
 static int try_head(struct rtld *r, uint64_t addr)
 {
@@ -207,12 +204,21 @@ static int try_head(struct rtld *r, uint64_t addr)
 	return 0;
 }
 
+/* The same with the r_debug that the pointer at `slot` leads to (0: no such slot). */
+static int try_slot(struct rtld *r, uint64_t slot)
+{
+	uint64_t addr = 0;
+	int err = slot ? reader_words(&r->reader, slot, &addr, 1) : 0;
+
+	return err ? err : try_head(r, addr);
+}
+
 /* Through _dl_debug_addr, which is garbage until the linker has relocated itself. */
 static int try_pointer(struct rtld *r)
 {
-	int err = try_head(r, follow(r, r->debug_addr));
+	int err = try_slot(r, r->debug_addr);
 
-	return err && err != -ESRCH ? -EAGAIN : err;
+	return err == -EFAULT || err == -EIO || err == -EINVAL ? -EAGAIN : err;
 }
 
 /* Finds the first r_debug. A DT_DEBUG that is garbage does not hide the linker's own. */
@@ -222,7 +228,7 @@ static int find_head(struct rtld *r)
 
 	if (r->head)
 		return 0;
-	err = try_head(r, follow(r, r->debug_slot));
+	err = try_slot(r, r->debug_slot);
 	if (err == 0 || err == -ESRCH)
 		return err;
 	own = try_head(r, r->r_debug);

@@ -661,6 +661,39 @@ static void changing_memory_is_survived(void **unused)
 		(void)exercise();
 }
 
+/* A victim that dies at its n-th read from now, or may not be read any more. */
+struct death {
+	int reads; /* that still go well */
+	int err;   /* what the others answer */
+};
+
+static ssize_t read_dying(void *ctx, uint64_t addr, void *buf, size_t len)
+{
+	struct mem m = mem_pieces(&world.pieces);
+	struct death *d = ctx;
+
+	return d->reads-- > 0 ? mem_read(&m, addr, buf, len) : d->err;
+}
+
+static void death_is_told_at_every_read(void **unused)
+{
+	static const struct mem_ops ops = { .read = read_dying };
+	int n = 0, err;
+
+	make_world();
+	do {
+		struct death d = { .reads = n, .err = n & 1 ? -ESRCH : -EPERM };
+
+		world.target.mem = (struct mem){ .ops = &ops, .ctx = &d };
+		err = exercise();
+		if (err)
+			assert_int_equal(err, n & 1 ? -ESRCH : -EPERM);
+		n++;
+	} while (err && n < 1000);
+	assert_int_equal(err, 0);
+	assert_true(n > 5);
+}
+
 /* A few bytes of a good world at random; pointers that are nearly right are the worst. */
 static void corrupt(void)
 {
@@ -800,6 +833,7 @@ int main(void)
 		cmocka_unit_test(endless_names_are_errors),
 		cmocka_unit_test(endless_lists_are_bounded),
 		cmocka_unit_test(changing_memory_is_survived),
+		cmocka_unit_test(death_is_told_at_every_read),
 		cmocka_unit_test(corrupted_programs_are_survived),
 		cmocka_unit_test(noise_is_survived),
 		cmocka_unit_test(big_lists_are_compared_fast),

@@ -40,12 +40,12 @@ enum arch_insn_kind {
 
 /* One decoded instruction: a plain value that can cross the keeper's socket. */
 struct arch_insn {
-	uint8_t kind;                /* enum arch_insn_kind */
-	uint8_t len;                 /* bytes, 1 to ARCH_INSN_MAX */
-	uint8_t dst, src;            /* register indexes in arch_regs_t (8-byte words) */
-	uint8_t base, index, scale;  /* LEA: indexes (ARCH_NOREG none), scale 1 2 4 8 */
-	uint8_t is_syscall;          /* 1: enters the kernel (syscall, int 0x80, sysenter) */
-	int64_t imm;                 /* immediate or displacement */
+	uint8_t kind;               /* enum arch_insn_kind */
+	uint8_t len;                /* bytes, 1 to ARCH_INSN_MAX */
+	uint8_t dst, src;           /* register indexes in arch_regs_t (8-byte words) */
+	uint8_t base, index, scale; /* LEA: indexes (ARCH_NOREG none), scale 1 2 4 8 */
+	uint8_t is_syscall; /* 1: enters the kernel (syscall, int 0x80, sysenter) */
+	int64_t imm;        /* immediate or displacement */
 	uint8_t bytes[ARCH_INSN_MAX]; /* the program's own bytes at the address */
 };
 
@@ -53,15 +53,15 @@ struct arch_insn {
 
 /* One CPU. */
 struct arch {
-	const char *name;                 /* "x86_64" */
-	uint16_t elf_machine;             /* EM_* */
-	uint8_t trap[ARCH_TRAP_MAX];      /* the breakpoint instruction */
-	uint8_t trap_len;                 /* its bytes */
-	uint8_t trap_pc_adjust;           /* PC at the stop less the address of the trap */
-	uint8_t nregs;                    /* words in arch_regs_t */
-	uint8_t reg_pc, reg_sp, reg_fp;   /* their indexes */
-	uint8_t reg_ret;                  /* return value */
-	uint8_t reg_arg[6];               /* first integer arguments of a function */
+	const char *name;               /* "x86_64" */
+	uint16_t elf_machine;           /* EM_* */
+	uint8_t trap[ARCH_TRAP_MAX];    /* the breakpoint instruction */
+	uint8_t trap_len;               /* its bytes */
+	uint8_t trap_pc_adjust;         /* PC at the stop less the address of the trap */
+	uint8_t nregs;                  /* words in arch_regs_t */
+	uint8_t reg_pc, reg_sp, reg_fp; /* their indexes */
+	uint8_t reg_ret;                /* return value */
+	uint8_t reg_arg[6];             /* first integer arguments of a function */
 };
 
 /* The CPU that this library was built for. */
@@ -95,16 +95,17 @@ int arch_decode(const uint8_t *bytes, size_t n, struct arch_insn *ret);
 
 /* One control transfer found in straight-line code. */
 struct arch_branch {
-	uint64_t addr;    /* of the instruction */
-	uint64_t target;  /* where it goes; 0 when it is indirect */
-	bool call;        /* a call, else a jump */
+	uint64_t addr;   /* of the instruction */
+	uint64_t target; /* where it goes; 0 when it is indirect */
+	bool call;       /* a call, else a jump */
 };
 
 /*
  * The first call or unconditional jump at or after addr in straight-line code of at most
  * `max` bytes, read through m. 0; -ENOENT when there is none; -EILSEQ, -EFAULT.
  */
-int arch_next_branch(const struct mem *m, uint64_t addr, size_t max, struct arch_branch *ret);
+int arch_next_branch(const struct mem *m, uint64_t addr, size_t max,
+		     struct arch_branch *ret);
 
 /*
  * Does in *regs and the stack what *insn at PC would have done, PC included. Returns 0;

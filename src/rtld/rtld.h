@@ -22,19 +22,23 @@ struct rtld; /* the agent of one program image; not thread-safe, its owner locks
 
 /* What the agent needs of its target. Copied; mem.ctx must outlive the agent. */
 struct rtld_target {
-	struct mem mem;      /* the target's memory */
-	uint64_t at_base;    /* AT_BASE: the dynamic linker; 0: a static program */
-	uint64_t at_phdr;    /* AT_PHDR: program headers of the executable */
-	uint64_t at_phnum;   /* AT_PHNUM */
-	uint64_t at_entry;   /* AT_ENTRY */
+	struct mem mem;    /* the target's memory */
+	uint64_t at_base;  /* AT_BASE: the dynamic linker; 0: a static program */
+	uint64_t at_phdr;  /* AT_PHDR: program headers of the executable */
+	uint64_t at_phnum; /* AT_PHNUM */
+	uint64_t at_entry; /* AT_ENTRY */
 	/* Address of `name` in the dynamic linker itself (its .dynsym or .symtab), or 0.
 	 * Called from rtld_new() only. */
 	uint64_t (*ldso_symbol)(void *arg, const char *name);
-	void *arg;           /* handed to ldso_symbol */
+	void *arg; /* handed to ldso_symbol */
 };
 
 /* State of one link-map list; also the values of r_state. */
-enum rtld_state { RTLD_CONSISTENT, RTLD_ADD, RTLD_DELETE };
+enum rtld_state {
+	RTLD_CONSISTENT,
+	RTLD_ADD,
+	RTLD_DELETE
+};
 
 /* One link map. */
 struct rtld_object {
@@ -84,7 +88,7 @@ typedef void rtld_diff_f(void *arg, const struct rtld_object *obj);
 
 /* Compares whole lists (identity: link_map, base, dynamic, lmid and name): first `gone` for what left, then
  * `came` for what is new, each in list order. O(n log n) at most. */
-void rtld_diff(const struct rtld_list *from, const struct rtld_list *to, rtld_diff_f *gone,
-	       rtld_diff_f *came, void *arg);
+void rtld_diff(const struct rtld_list *from, const struct rtld_list *to,
+	       rtld_diff_f *gone, rtld_diff_f *came, void *arg);
 
 #endif

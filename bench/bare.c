@@ -143,7 +143,7 @@ static void run_hits(pid_t pid, int mem, uint64_t addr)
 /* A breakpoint in this thread, with nothing between the kernel and the hit: in-process. */
 double bare_step_over(void)
 {
-	char path[32], **argv = bench_hit_argv(HITS);
+	char path[32], **argv = bench_hit_argv("--hit", HITS);
 	int status, mem;
 	pid_t pid = vfork();
 
@@ -156,7 +156,7 @@ double bare_step_over(void)
 		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	mem = open(path, O_RDWR | O_CLOEXEC);
-	run_hits(pid, mem, bench_hit_addr(pid));
+	run_hits(pid, mem, bench_addr_in(pid, bench_hit));
 	close(mem);
 	return bench_hit_result();
 }

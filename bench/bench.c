@@ -59,8 +59,8 @@ static const struct group groups[] = {
 	    { "bare TRACEME to the exec stop, kill", bare_exec_stop, 0, 0 },
 	    { "hold_create, kill", hold_create_kill, 0, 0 },
 	    { "dtrace_proc_create, park at exec", client_create_exec, 0, 0 },
-	    { "… at preinit", client_create_preinit, 0, 0 },
-	    { "… at main", client_create_main, 0, 0 } } },
+	    { "... at preinit", client_create_preinit, 0, 0 },
+	    { "... at main", client_create_main, 0, 0 } } },
 	{ "symbol of an address",
 	  ROUNDS,
 	  { { "Plookup_by_addr, warm", client_lookup_warm, 0, 0.1 },
@@ -71,6 +71,7 @@ static const struct group groups[] = {
 	    { "bare stop and continue", bare_stop_continue, 0, 0 },
 	    { "bare trap, restore, step, plant", bare_step_over, 0, 0 },
 	    { "hold: question and answer", hold_hit, 0, 0 },
+	    { "... on an instruction to be executed", hold_leaf, 0, 0 },
 	    { "dt_proc_bpcreate, callback", client_hit, 1.0 / 3, 0 } } },
 };
 
@@ -114,18 +115,29 @@ void bench_sleeper_end(void)
 
 static volatile unsigned hits;
 
-__attribute__((noinline, noclone)) void bench_hit(void)
+#if defined(__clang__)
+#define FRAMED __attribute__((noinline, optnone))
+#else
+#define FRAMED __attribute__((noinline, noclone, optimize("O0")))
+#endif
+
+FRAMED void bench_hit(void)
 {
 	hits++;
 }
 
-static int be_hit(unsigned n, const char *file)
+__attribute__((noinline)) void bench_leaf(void)
+{
+	hits++;
+}
+
+static int be_hit(void (*fn)(void), unsigned n, const char *file)
 {
 	double begin = bench_now();
 	FILE *f;
 
 	for (unsigned i = 0; i < n; i++)
-		bench_hit();
+		fn();
 	begin = bench_now() - begin;
 	f = fopen(file, "w");
 	if (!f)
@@ -134,7 +146,7 @@ static int be_hit(unsigned n, const char *file)
 	return fclose(f) ? 1 : 0;
 }
 
-const char *bench_hit_file(void)
+static const char *hit_file(void)
 {
 	static char path[64];
 
@@ -142,22 +154,22 @@ const char *bench_hit_file(void)
 	return path;
 }
 
-char **bench_hit_argv(unsigned n)
+char **bench_hit_argv(const char *mode, unsigned n)
 {
 	static char count[16];
 	static char *argv[5];
 
 	snprintf(count, sizeof(count), "%u", n);
 	argv[0] = (char *)(uintptr_t)bench_self;
-	argv[1] = (char *)"--hit";
+	argv[1] = (char *)(uintptr_t)mode;
 	argv[2] = count;
-	argv[3] = (char *)(uintptr_t)bench_hit_file();
+	argv[3] = (char *)(uintptr_t)hit_file();
 	return argv;
 }
 
 double bench_hit_result(void)
 {
-	FILE *f = fopen(bench_hit_file(), "r");
+	FILE *f = fopen(hit_file(), "r");
 	double us = -1;
 
 	if (!f)
@@ -165,7 +177,7 @@ double bench_hit_result(void)
 	if (fscanf(f, "%lf", &us) != 1)
 		us = -1;
 	fclose(f);
-	unlink(bench_hit_file());
+	unlink(hit_file());
 	return us;
 }
 
@@ -185,9 +197,9 @@ static uint64_t base_of(pid_t pid)
 	return base;
 }
 
-uint64_t bench_hit_addr(pid_t pid)
+uint64_t bench_addr_in(pid_t pid, void (*fn)(void))
 {
-	return (uint64_t)(uintptr_t)&bench_hit - base_of(getpid()) + base_of(pid);
+	return (uint64_t)(uintptr_t)fn - base_of(getpid()) + base_of(pid);
 }
 
 /* --- the table --------------------------------------------------------------------------- */
@@ -280,7 +292,9 @@ int main(int argc, char **argv)
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (argc == 4 && !strcmp(argv[1], "--hit"))
-		return be_hit((unsigned)strtoul(argv[2], NULL, 10), argv[3]);
+		return be_hit(bench_hit, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
+	if (argc == 4 && !strcmp(argv[1], "--leaf"))
+		return be_hit(bench_leaf, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
 	if (argc > 2 || len <= 0) {
 		fprintf(stderr, "usage: bench [WORD]   (groups whose title has WORD)\n");
 		return 2;

@@ -25,20 +25,23 @@ void bench_sleeper_end(void);
 
 /*
  * The victim of the breakpoint measures: `bench --hit N FILE` calls bench_hit() N times and
- * writes microseconds a call to FILE. bench_hit_result() reads and removes the file.
+ * writes microseconds a call to FILE; `--leaf` calls bench_leaf(). bench_hit() begins as most functions do,
+ * with a push, which a keeper can do in the victim's stead; bench_leaf() with an
+ * instruction that must be executed in its place.
  */
 void bench_hit(void);
-const char *bench_hit_file(void);
+void bench_leaf(void);
+/* Arguments for it; valid until the next call. mode: "--hit" or "--leaf". */
+char **bench_hit_argv(const char *mode, unsigned n);
+/* Address in the process pid, which runs this program, of one of its functions; 0. */
+uint64_t bench_addr_in(pid_t pid, void (*fn)(void));
+/* What the last victim measured; removes the file. */
 double bench_hit_result(void);
-/* Arguments for it; valid until the next call. */
-char **bench_hit_argv(unsigned n);
-/* Address of bench_hit() in the process pid, which runs this program; 0. */
-uint64_t bench_hit_addr(pid_t pid);
 
 /* bare.c: the system calls themselves. */
 measure_f bare_grab, bare_stop_continue, bare_spawn, bare_exec_stop, bare_step_over;
 /* hold.c: this project's client of the keeper, without the layers above it. */
-measure_f hold_grab_release, hold_round_trip, hold_create_kill, hold_hit;
+measure_f hold_grab_release, hold_round_trip, hold_create_kill, hold_hit, hold_leaf;
 /* client.c: the public interface. */
 measure_f client_session, client_grab, client_session_grab;
 measure_f client_create_exec, client_create_preinit, client_create_main;

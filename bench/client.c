@@ -129,7 +129,7 @@ static bool look(struct ps_prochandle *P, uintptr_t addr)
 double client_lookup_cold(void)
 {
 	pid_t pid = bench_sleeper();
-	uintptr_t addr = (uintptr_t)bench_hit_addr(pid);
+	uintptr_t addr = (uintptr_t)bench_addr_in(pid, bench_hit);
 	double begin = bench_now();
 
 	for (int i = 0; i < COLD; i++) {
@@ -146,7 +146,7 @@ double client_lookup_cold(void)
 double client_lookup_warm(void)
 {
 	pid_t pid = bench_sleeper();
-	uintptr_t base = (uintptr_t)bench_hit_addr(pid), addr[64];
+	uintptr_t base = (uintptr_t)bench_addr_in(pid, bench_hit), addr[64];
 	struct ps_prochandle *P;
 	double begin;
 	int err, n = 0;
@@ -202,7 +202,7 @@ double client_hit(void)
 	if (!s || dtrace_setopt(s, "evaltime", "main"))
 		return -1;
 	calls = 0;
-	P = dtrace_proc_create(s, bench_self, bench_hit_argv(HITS));
+	P = dtrace_proc_create(s, bench_self, bench_hit_argv("--hit", HITS));
 	if (P && !Plookup_by_name(P, PR_OBJ_EXEC, "bench_hit", &sym) &&
 	    dt_proc_bpcreate(s, P, (uintptr_t)sym.st_value, on_hit, NULL))
 		run_to_end(s, P);

@@ -97,9 +97,9 @@ static void serve(struct hold *h)
 	}
 }
 
-static int plant(struct hold *h, pid_t pid)
+static int plant(struct hold *h, pid_t pid, void (*fn)(void))
 {
-	uint64_t addr = bench_hit_addr(pid);
+	uint64_t addr = bench_addr_in(pid, fn);
 	uint8_t bytes[ARCH_INSN_MAX];
 	struct arch_insn insn;
 	struct mem_live live;
@@ -115,9 +115,10 @@ static int plant(struct hold *h, pid_t pid)
 	return err ? err : hold_bkpt_set(h, addr, &insn, 0);
 }
 
-double hold_hit(void)
+static double hit(const char *mode, void (*fn)(void))
 {
-	struct hold_spawn spawn = { bench_self, bench_hit_argv(HITS), environ, HOLD_KLC };
+	struct hold_spawn spawn = { bench_self, bench_hit_argv(mode, HITS), environ,
+				    HOLD_KLC };
 	struct hold_event first;
 	struct hold *h;
 	int pidfd;
@@ -125,10 +126,20 @@ double hold_hit(void)
 
 	if (hold_create(&spawn, &h, &pid, &pidfd, &first, NULL))
 		return -1;
-	if (!plant(h, pid) && !hold_run(h, 0, 0, 0))
+	if (!plant(h, pid, fn) && !hold_run(h, 0, 0, 0))
 		serve(h);
 	hold_release(h, HOLD_RELEASE_KILL);
 	waitpid(pid, NULL, 0);
 	close(pidfd);
 	return bench_hit_result();
+}
+
+double hold_hit(void)
+{
+	return hit("--hit", bench_hit);
+}
+
+double hold_leaf(void)
+{
+	return hit("--leaf", bench_leaf);
 }

@@ -20,7 +20,7 @@ enum {
 
 double gdb_hit(void)
 {
-	char **victim = bench_hit_argv(HITS);
+	char **victim = bench_hit_argv("--hit", HITS);
 	char *argv[] = { (char *)"gdb",
 			 (char *)"-nx",
 			 (char *)"-batch",

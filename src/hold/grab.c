@@ -19,6 +19,7 @@
 
 enum {
 	DEADLINE_MS = 5000, /* of a grab, when the caller names none */
+	SHORT_MS = 5000,    /* what is left of a wait that must be exact */
 	MARGIN_MS = 2000,   /* the keeper watches the deadline; we wait a little longer */
 	PATIENCE_MS = 100,  /* of a grabbed victim's questions */
 };
@@ -33,17 +34,32 @@ _Static_assert((int)HOLD_NOSTOP == (int)KP_ATTACH_NOSTOP &&
 
 /* --- grab ------------------------------------------------------------------------------ */
 
+/*
+ * The packet that answers: its length, 0 at the keeper's end, or a negative errno. The socket's
+ * own time-out (HOLD_REPLY_MS) spares the common grab a poll; a shorter one must ask.
+ */
+static ssize_t await_reply(int control, struct kp_attached *a, int64_t end)
+{
+	ssize_t got;
+
+	do {
+		if (end - hold_clock_ms() < SHORT_MS && hold_poll(control, POLLIN, end))
+			return -ETIMEDOUT;
+		got = recv(control, a, sizeof(*a), MSG_TRUNC);
+	} while (got < 0 && (errno == EINTR || errno == EAGAIN));
+	return got < 0 ? -errno : got;
+}
+
 /* Waits for the reply on the control socket and takes it apart. */
 static int take_reply(int control, unsigned flags, int64_t end,
 		      struct hold_event *ret_first, struct hold_fault *fault)
 {
 	struct kp_attached a;
 	struct kp_event *stop = &a.stop;
-	ssize_t got;
+	ssize_t got = await_reply(control, &a, end);
 
-	if (hold_poll(control, POLLIN, end))
+	if (got == -ETIMEDOUT)
 		return fault_set(fault, -ETIMEDOUT, "the keeper does not answer");
-	got = recv(control, &a, sizeof(a), MSG_DONTWAIT | MSG_TRUNC);
 	if (got <= 0)
 		return fault_set(fault, -EPIPE, "the keeper ended during the attach");
 	if (got < (ssize_t)sizeof(a.r) || a.r.h.version != KP_VERSION ||
@@ -64,9 +80,10 @@ struct wish {
 	int pidfd;            /* of it; borrowed */
 	unsigned flags;       /* HOLD_* */
 	unsigned deadline_ms; /* never 0 */
+	bool again;           /* found: the keeper had died before it was asked */
 };
 
-static int attach(const struct wish *w, struct hold *h, struct connection *c,
+static int attach(struct wish *w, struct hold *h, struct connection *c,
 		  struct hold_event *ret_first, struct hold_fault *fault)
 {
 	struct kp_attach req = { .pid = w->pid,
@@ -83,7 +100,8 @@ static int attach(const struct wish *w, struct hold *h, struct connection *c,
 	connection_sent(c);
 	if (err == -EPIPE) {
 		hub_drop(h->hub);
-		return err;
+		w->again = true;
+		return fault_set(fault, err, "the keeper has gone");
 	}
 	if (err)
 		return fault_set(fault, err, "the keeper does not take requests");
@@ -93,8 +111,8 @@ static int attach(const struct wish *w, struct hold *h, struct connection *c,
 }
 
 /* One attempt. All of our own is made before anything happens to the victim. */
-static int grab_once(const struct wish *w, struct hold **ret,
-		     struct hold_event *ret_first, struct hold_fault *fault)
+static int grab_once(struct wish *w, struct hold **ret, struct hold_event *ret_first,
+		     struct hold_fault *fault)
 {
 	struct connection c = { -1, -1, -1, -1 };
 	struct hub *hub;
@@ -120,14 +138,13 @@ int hold_grab(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms,
 	      struct hold **ret, struct hold_event *ret_first, struct hold_fault *fault)
 {
 	HOLD_NOCANCEL;
-	struct wish w = { pid, pidfd, flags, deadline_ms ? deadline_ms : DEADLINE_MS };
+	struct wish w = { pid, pidfd, flags, deadline_ms ? deadline_ms : DEADLINE_MS,
+			  false };
 	struct hold_event first = { 0 };
 	struct hold *h;
-	pid_t keeper = hold_keeper_pid();
 	int err = grab_once(&w, &h, &first, fault);
 
-	/* The keeper had died unnoticed before it took the request: another one may do better. */
-	if (err == -EPIPE && keeper && hold_keeper_pid() != keeper)
+	if (w.again)
 		err = grab_once(&w, &h, &first, fault);
 	if (err)
 		return err;

@@ -115,7 +115,7 @@ int hold_new(pid_t pid, int pidfd, struct hub *hub, struct connection *c,
 		free(h);
 		return err;
 	}
-	h->owner = getpid();
+	h->owner = hub->owner;
 	h->pid = pid;
 	h->pidfd = copy;
 	h->hub = hub_ref(hub);
@@ -247,7 +247,7 @@ int hold_call_locked(struct hold *h, void *req, void *reply, size_t reply_size)
 {
 	struct kp_header *hdr = req;
 	struct kp_reply *r = reply;
-	int err = hold_usable(h);
+	int err = atomic_load(&h->gone);
 	ssize_t got;
 
 	if (err)

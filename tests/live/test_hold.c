@@ -295,6 +295,51 @@ static void test_host_waits(void **state)
 	end(own);
 }
 
+static int open_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* The sockets of a released victim serve the next: nothing is left in them of the first. */
+static void test_connection_reused(void **state)
+{
+	struct hold *created, *grabbed;
+	struct hold_event ev;
+	pid_t pid, own = start_sleeper();
+	struct pollfd p;
+	int pidfd, fds = 0;
+
+	for (int round = 0; round < 20; round++) {
+		assert_int_equal(create_with("nothing", &created, &pid, &pidfd), 0);
+		assert_int_equal(hold_want(created, HOLD_WANT_SIGNALS), 0);
+		assert_int_equal(hold_trace_signals(created, ~0ull), 0);
+		assert_int_equal(hold_run(created, 0, 0, 0), 0);
+		p = (struct pollfd){ .fd = pidfd, .events = POLLIN };
+		assert_int_equal(poll(&p, 1, SOON_MS), 1);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		close(pidfd);
+		assert_int_equal(hold_release(created, HOLD_RELEASE_RUN),
+				 0); /* EXIT unread */
+		assert_int_equal(grab(own, &grabbed), 0);
+		assert_int_equal(hold_next(grabbed, &ev), 0);
+		assert_int_equal(kill(own, SIGWINCH),
+				 0); /* neither wanted nor traced now */
+		assert_int_equal(hold_run(grabbed, 0, 0, 0), 0);
+		assert_int_equal(hold_stop(grabbed), 0);
+		assert_int_equal(await(grabbed, HOLD_EV_STOPPED, &ev), 0);
+		assert_int_equal(ev.why, HOLD_WHY_REQUESTED);
+		assert_int_equal(hold_release(grabbed, HOLD_RELEASE_RUN), 0);
+		if (!round)
+			fds = open_fds();
+	}
+	assert_int_equal(open_fds(), fds);
+	end(own);
+}
+
 static void test_many_at_once(void **state)
 {
 	struct hold *holds[MANY];
@@ -505,6 +550,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_create_undumpable),
 		cmocka_unit_test(test_create_fails),
 		cmocka_unit_test(test_host_waits),
+		cmocka_unit_test(test_connection_reused),
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_release_modes),

@@ -27,7 +27,8 @@ int Pevent_next(struct ps_prochandle *P, struct hold_event *ret);
 void Pevent_first(struct ps_prochandle *P, struct hold_event *ret);
 
 /* Answers a question, as hold_answer(). */
-int Panswer(struct ps_prochandle *P, const struct hold_event *question, enum hold_verdict verdict);
+int Panswer(struct ps_prochandle *P, const struct hold_event *question,
+	    enum hold_verdict verdict);
 
 /* Plants (or, while parked, notes) a breakpoint whose hits are questions; counted: the second at an
  * address shares the first. Reads and decodes the instruction. 0 or -errno. */

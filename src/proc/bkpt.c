@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Breakpoints by address. Several owners may want one address (glibc reports every event of
+ * the dynamic linker at one): Ptag_set() is counted, Psetbkpt() is a flag, and the keeper has
+ * one breakpoint for both. The flag wins: such a hit stops the victim (PR_FAULTED), and the
+ * event carries the address for the owners of tags.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proc/handle.h"
+
+static struct bkpt_want *find(struct ps_prochandle *P, uint64_t addr)
+{
+	for (size_t i = 0; i < P->nbkpts; i++)
+		if (P->bkpts[i].addr == addr)
+			return &P->bkpts[i];
+	return NULL;
+}
+
+void bkpt_forget(struct ps_prochandle *P)
+{
+	P->nbkpts = 0;
+}
+
+static void drop(struct ps_prochandle *P, struct bkpt_want *b)
+{
+	*b = P->bkpts[--P->nbkpts];
+}
+
+/* Reads and decodes what stands at addr. */
+static int decode(struct ps_prochandle *P, uint64_t addr, struct arch_insn *ret)
+{
+	uint8_t bytes[ARCH_INSN_MAX];
+	ssize_t n = memory_read(P, addr, bytes, sizeof(bytes));
+
+	if (n <= 0)
+		return n ? (int)n : -EFAULT;
+	return arch_decode(bytes, (size_t)n, ret);
+}
+
+static int add(struct ps_prochandle *P, uint64_t addr, struct bkpt_want **ret)
+{
+	struct bkpt_want *all, fresh = { .addr = addr };
+	int rc = decode(P, addr, &fresh.insn);
+
+	if (rc)
+		return rc;
+	all = realloc(P->bkpts, (P->nbkpts + 1) * sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	P->bkpts = all;
+	all[P->nbkpts] = fresh;
+	*ret = &all[P->nbkpts++];
+	return 0;
+}
+
+/* Makes the keeper's breakpoint what its owners want now. */
+static int settle(struct ps_prochandle *P, struct bkpt_want *b)
+{
+	unsigned flags = b->stop ? HOLD_BKPT_STOP : 0;
+	int rc = 0;
+
+	if (b->planted)
+		rc = hold_bkpt_clear(P->hold, b->addr);
+	b->planted = false;
+	if (b->stop || b->tags)
+		rc = hold_bkpt_set(P->hold, b->addr, &b->insn, flags);
+	b->planted = !rc && (b->stop || b->tags);
+	return rc;
+}
+
+static int want(struct ps_prochandle *P, uint64_t addr, struct bkpt_want **ret)
+{
+	if (!P->hold)
+		return -EBADF;
+	*ret = find(P, addr);
+	return *ret ? 0 : add(P, addr, ret);
+}
+
+static uint64_t saved_of(const struct arch_insn *insn)
+{
+	uint64_t saved;
+
+	memcpy(&saved, insn->bytes, sizeof(saved));
+	return saved;
+}
+
+int Psetbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long *saved)
+{
+	struct bkpt_want *b;
+	int rc;
+
+	handle_lock(P);
+	rc = want(P, addr, &b);
+	if (!rc && b->stop)
+		rc = -EEXIST;
+	if (!rc) {
+		b->stop = true;
+		rc = settle(P, b);
+		b->stop = !rc;
+		*saved = rc ? *saved : saved_of(&b->insn);
+		if (rc && !b->tags)
+			drop(P, b);
+	}
+	handle_unlock(P);
+	return handle_fail(rc);
+}
+
+int Pdelbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long saved)
+{
+	struct bkpt_want *b;
+	int rc = 0;
+
+	(void)saved; /* kept by the handle */
+	handle_lock(P);
+	b = find(P, addr);
+	if (!b || !b->stop) {
+		rc = P->hold ? -ENOENT : -EBADF;
+	} else {
+		b->stop = false;
+		rc = settle(P, b);
+		if (!b->tags)
+			drop(P, b);
+	}
+	handle_unlock(P);
+	return handle_fail(rc == -ESRCH ? 0 : rc);
+}
+
+static bool step_over(struct ps_prochandle *P)
+{
+	return P->state != PS_RUN && !(P->state == PS_STOP && !P->allstop);
+}
+
+int Pxecbkpt(struct ps_prochandle *P, unsigned long saved)
+{
+	int rc;
+
+	(void)saved;
+	rc = Psetrun(P, 0, PRCFAULT | PRSTEP);
+	if (rc)
+		return rc;
+	handle_lock(P);
+	rc = drive_wait(P, step_over, 0);
+	if (!rc && !P->allstop)
+		rc = -ENOENT;
+	handle_unlock(P);
+	return handle_fail(rc);
+}
+
+int Ptag_set(struct ps_prochandle *P, uintptr_t addr)
+{
+	struct bkpt_want *b;
+	int rc;
+
+	handle_lock(P);
+	rc = want(P, addr, &b);
+	if (!rc && !b->tags++ && !b->planted) {
+		rc = settle(P, b);
+		if (rc) {
+			b->tags = 0;
+			drop(P, b);
+		}
+	}
+	handle_unlock(P);
+	return rc;
+}
+
+void Ptag_clear(struct ps_prochandle *P, uintptr_t addr)
+{
+	struct bkpt_want *b;
+
+	handle_lock(P);
+	b = find(P, addr);
+	if (b && b->tags && !--b->tags && !b->stop) {
+		settle(P, b);
+		drop(P, b);
+	}
+	handle_unlock(P);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The handle itself; private to src/proc. The theory is in handle.c.
+ */
+#ifndef PGRAB_PROC_HANDLE_H
+#define PGRAB_PROC_HANDLE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/arch.h"
+#include "hold/hold.h"
+#include "image/image.h"
+#include "libproc.h"
+#include "mem/mem.h"
+#include "proc/control.h"
+#include "rtld/rtld.h"
+
+/* Who wants a breakpoint at an address: one entry an address, as in the keeper. */
+struct bkpt_want {
+	uint64_t addr;         /* where */
+	struct arch_insn insn; /* the program's own instruction */
+	unsigned tags;         /* counted Ptag_set()s: hits are questions */
+	bool stop;             /* a Psetbkpt(): a hit stops the victim; wins over tags */
+	bool planted;          /* the keeper has it */
+};
+
+struct rd_agent {
+	struct ps_prochandle *P; /* borrowed */
+	bool lent;               /* the handle's own: rd_delete() leaves it */
+	bool events;             /* rd_event_enable() */
+	bool consistent;         /* the first consistent state has been seen */
+};
+
+struct ps_prochandle {
+	pthread_mutex_t lock; /* guards everything below; never held across a wait */
+	pthread_cond_t cond;  /* state changed, or the wheel is free (CLOCK_MONOTONIC) */
+	pid_t pid;            /* the process */
+	int pidfd;            /* its identity */
+	struct hold *hold;    /* the keeper's end; NULL read-only */
+	bool child;           /* we created it: reap at the end */
+	bool driven;          /* a control thread drives for good */
+	bool polling;         /* a waiter drives now */
+
+	int state;               /* PS_* */
+	bool allstop;            /* every LWP is in a stop of ours */
+	bool asked;              /* hold_stop() accepted, its STOPPED not seen yet */
+	bool clearsig;           /* the next run delivers no signal */
+	int outstop;             /* signal of somebody else's stop in force, 0 none */
+	bool klc, rlc;           /* last-close flags */
+	uint64_t sigs;           /* Psignal(): bit n-1 */
+	unsigned flts;           /* Pfault(): bit of the fault */
+	struct hold_event first; /* the create's or grab's own stop */
+	pstatus_t status;        /* lent by Pstatus() */
+	psinfo_t psinfo;         /* lent by Ppsinfo() */
+
+	struct mem_live live;  /* the victim's memory */
+	auxv_t *auxv;          /* NULL not read yet; AT_NULL at the end */
+	struct rtld *rtld;     /* NULL none yet */
+	bool rtld_tried;       /* it was looked for */
+	uint64_t link_seq;     /* rtld_list.seq behind the image */
+	struct image *image;   /* the current snapshot; NULL none yet */
+	uint64_t image_ns;     /* CLOCK_MONOTONIC of its making */
+	uint64_t exec_id;      /* what tells one exec from the next; see Pcurrent() */
+	struct rd_agent agent; /* Prd_agent() */
+
+	struct bkpt_want *bkpts; /* breakpoints; few */
+	size_t nbkpts;           /* how many */
+
+	prmap_t lent_map;         /* by Paddr_to_map() and the like */
+	rd_loadobj_t lent_object; /* by Paddr_to_loadobj() */
+	struct image *lent_image; /* what prsyminfo strings point into */
+};
+
+/* --- handle.c --- */
+struct ps_prochandle *
+handle_new(pid_t pid,
+	   int pidfd); /* takes pidfd; NULL: no memory, pidfd is the caller's */
+void handle_free(struct ps_prochandle *P);
+void handle_lock(struct ps_prochandle *P);
+void handle_unlock(struct ps_prochandle *P);
+int handle_fail(int err); /* sets errno from 0 or -errno; 0 or -1 */
+
+/* --- drive.c: call with the lock held --- */
+void drive_apply(struct ps_prochandle *P, const struct hold_event *ev);
+void drive_lost(struct ps_prochandle *P);
+void drive_running(struct ps_prochandle *P); /* the keeper has set it running */
+void drive_poll(struct ps_prochandle *P); /* what is there, without waiting; bare only */
+int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
+	       unsigned msec);
+
+/* --- memory.c: with the lock held --- */
+struct mem memory_seam(struct ps_prochandle *P);
+ssize_t memory_read(struct ps_prochandle *P, uint64_t addr, void *buf, size_t len);
+
+/* --- bkpt.c: with the lock held --- */
+void bkpt_forget(struct ps_prochandle *P); /* the address space has gone */
+
+/* --- data.c, maps.c: with the lock held --- */
+const auxv_t *data_auxv(struct ps_prochandle *P);
+uint64_t data_auxval(struct ps_prochandle *P, uint64_t type); /* 0 when there is none */
+struct rtld *maps_rtld(struct ps_prochandle *P);
+struct image *maps_image(struct ps_prochandle *P); /* borrowed; NULL with errno */
+void maps_reset(struct ps_prochandle *P);
+int maps_refresh(struct ps_prochandle *P); /* builds anew: 0 or -errno */
+struct image *
+maps_take(struct ps_prochandle
+		  *P); /* takes the lock itself: new reference, NULL with errno */
+struct image *maps_take_fresh(struct ps_prochandle *P,
+			      struct image *stale); /* after a miss; NULL: no newer */
+long maps_lmid(Lmid_t lmid);
+const char *
+maps_object_name(const char *obj); /* PR_OBJ_* to the image's names; NULL every */
+void maps_fill(const struct procfs_map *m, prmap_t *ret);
+
+/* --- identity.c: with the lock held --- */
+uint64_t identity_exec(struct ps_prochandle *P);
+
+/* --- errors.c --- */
+void errors_clear(void);
+void errors_detail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int errors_grab(pid_t pid, int err,
+		const struct hold_fault *fault); /* G_* with its detail */
+
+#endif

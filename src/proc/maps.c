@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The handle's snapshot of the address space: built at first need, swapped whole, looked up
+ * without a lock by whoever holds a reference.
+ *
+ * A snapshot grows old when the victim runs: an explicit Pupdate_maps(), a changed link map
+ * (Plinkmaps) or a look-up that misses builds the next one, the last not more often than every 50 ms.
+ * Once the process is gone the last snapshot stays: symbols outlive it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "os/procfs.h"
+#include "proc/handle.h"
+#include "util/scope.h"
+
+enum {
+	MISS_NS = 50 * 1000000
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* --- the dynamic linker ---------------------------------------------------------------------- */
+
+/* The obj of the file mapped at base, straight from the maps: there is no snapshot yet. */
+static int ldso_obj(struct ps_prochandle *P, uint64_t base, struct obj **ret)
+{
+	_cleanup_free_ struct procfs_map *maps = NULL;
+	int fd = -ENOENT, rc;
+	size_t n;
+
+	rc = procfs_maps(P->pid, 0, &maps, &n);
+	for (size_t i = 0; i < n && !rc; i++)
+		if (base >= maps[i].start && base < maps[i].end)
+			fd = procfs_open_mapped(P->pid, &maps[i]);
+	if (rc || fd < 0)
+		return rc ? rc : fd;
+	rc = obj_get_fd(fd, ret);
+	scope_close(&fd);
+	return rc;
+}
+
+static uint64_t ldso_symbol(void *arg, const char *name)
+{
+	struct ps_prochandle *P = arg;
+	uint64_t base = data_auxval(P, AT_BASE), addr = 0;
+	struct obj_symbol sym;
+	struct obj *o;
+
+	if (!base || ldso_obj(P, base, &o))
+		return 0;
+	if (!obj_lookup_name(o, name, &sym))
+		addr = base + sym.sym.st_value;
+	obj_unref(o);
+	return addr;
+}
+
+struct rtld *maps_rtld(struct ps_prochandle *P)
+{
+	struct rtld_target target = {
+		.mem = memory_seam(P),
+		.at_base = data_auxval(P, AT_BASE),
+		.at_phdr = data_auxval(P, AT_PHDR),
+		.at_phnum = data_auxval(P, AT_PHNUM),
+		.at_entry = data_auxval(P, AT_ENTRY),
+		.ldso_symbol = ldso_symbol,
+		.arg = P,
+	};
+
+	if (P->rtld || P->rtld_tried || P->state == PS_UNDEAD)
+		return P->rtld;
+	P->rtld_tried = true;
+	if (rtld_new(&target, &P->rtld))
+		P->rtld = NULL;
+	return P->rtld;
+}
+
+/* --- snapshots ------------------------------------------------------------------------------- */
+
+static int build(struct ps_prochandle *P, const struct rtld_list *list)
+{
+	struct mem m = memory_seam(P);
+	struct image_source src = {
+		.pid = P->pid,
+		.at_base = data_auxval(P, AT_BASE),
+		.at_phdr = data_auxval(P, AT_PHDR),
+		.at_vdso = data_auxval(P, AT_SYSINFO_EHDR),
+		.link = list->objs,
+		.nlink = list->n,
+		.mem = &m,
+	};
+	struct image *next;
+	int rc = image_build(&src, &next);
+
+	if (rc)
+		return rc;
+	image_unref(P->image);
+	P->image = next;
+	P->image_ns = now_ns();
+	P->link_seq = list->seq;
+	return 0;
+}
+
+int maps_refresh(struct ps_prochandle *P)
+{
+	struct rtld_list list = { 0 };
+	struct rtld *r;
+	int rc;
+
+	if (P->state == PS_UNDEAD || !procfs_pidfd_alive(P->pidfd))
+		return -ESRCH;
+	r = maps_rtld(P);
+	if (r)
+		rtld_read(r, &list); /* without link maps when they cannot be had */
+	rc = build(P, &list);
+	rtld_list_fini(&list);
+	return rc;
+}
+
+struct image *maps_image(struct ps_prochandle *P)
+{
+	int rc = P->image ? 0 : maps_refresh(P);
+
+	if (rc)
+		errno = -rc;
+	return P->image;
+}
+
+struct image *maps_take(struct ps_prochandle *P)
+{
+	struct image *im;
+
+	handle_lock(P);
+	im = maps_image(P);
+	if (im)
+		image_ref(im);
+	handle_unlock(P);
+	return im;
+}
+
+struct image *maps_take_fresh(struct ps_prochandle *P, struct image *stale)
+{
+	struct image *im = NULL;
+
+	handle_lock(P);
+	if (P->image == stale && (P->hold ? P->allstop : false))
+		; /* it stands: nothing can have changed */
+	else if (P->image != stale || now_ns() - P->image_ns > MISS_NS)
+		im = P->image != stale || !maps_refresh(P) ? image_ref(P->image) : NULL;
+	handle_unlock(P);
+	return im;
+}
+
+void maps_reset(struct ps_prochandle *P)
+{
+	image_unref(P->image);
+	P->image = NULL;
+	rtld_free(P->rtld);
+	P->rtld = NULL;
+	P->rtld_tried = false;
+	P->link_seq = 0;
+}
+
+struct image *Pimage(struct ps_prochandle *P)
+{
+	return maps_take(P);
+}
+
+struct rtld *Prtld(struct ps_prochandle *P)
+{
+	struct rtld *r;
+
+	handle_lock(P);
+	r = maps_rtld(P);
+	handle_unlock(P);
+	return r;
+}
+
+int Plinkmaps(struct ps_prochandle *P, struct rtld_list *ret_list)
+{
+	struct rtld_list list = { 0 };
+	struct rtld *r;
+	int rc;
+
+	handle_lock(P);
+	r = maps_rtld(P);
+	rc = r ? rtld_read(r, &list) : -ENOENT;
+	if (!rc && (!P->image || list.seq != P->link_seq))
+		rc = build(P, &list);
+	handle_unlock(P);
+	if (!rc && ret_list) {
+		rtld_list_fini(ret_list);
+		*ret_list = list;
+	} else {
+		rtld_list_fini(&list);
+	}
+	return rc;
+}
+
+void Pupdate_maps(struct ps_prochandle *P)
+{
+	handle_lock(P);
+	maps_refresh(P);
+	handle_unlock(P);
+}
+
+void Pupdate_syms(struct ps_prochandle *P)
+{
+	struct image *im;
+
+	Pupdate_maps(P);
+	im = maps_take(P);
+	if (im)
+		image_open_all(im);
+	image_unref(im);
+}
+
+void Preset_maps(struct ps_prochandle *P)
+{
+	handle_lock(P);
+	maps_reset(P);
+	handle_unlock(P);
+}
+
+/* --- mappings and objects -------------------------------------------------------------------- */
+
+void maps_fill(const struct procfs_map *m, prmap_t *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->pr_vaddr = m->start;
+	ret->pr_size = m->end - m->start;
+	ret->pr_offset = (off_t)m->offset;
+	ret->pr_mflags = (m->prot & 1 ? MA_READ : 0) | (m->prot & 2 ? MA_WRITE : 0) |
+			 (m->prot & 4 ? MA_EXEC : 0) | (m->shared ? MA_SHARED : 0) |
+			 (m->inode ? 0 : MA_ANON);
+	ret->pr_dev_major = m->dev_major;
+	ret->pr_dev_minor = m->dev_minor;
+	ret->pr_inode = m->inode;
+}
+
+static const char *name_of(const struct procfs_map *m)
+{
+	return *m->path ? m->path : NULL;
+}
+
+int Pmapping_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg)
+{
+	struct image *im = maps_take(P);
+	const struct image_map *maps;
+	prmap_t map;
+	size_t n;
+	int rc = 0;
+
+	if (!im)
+		return -1;
+	maps = image_maps(im, &n);
+	for (size_t i = 0; i < n && !rc; i++) {
+		maps_fill(&maps[i].m, &map);
+		rc = fn(arg, &map, name_of(&maps[i].m));
+	}
+	image_unref(im);
+	return rc;
+}
+
+int Pobject_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg)
+{
+	struct image *im = maps_take(P);
+	const struct image_object *objs;
+	const struct image_map *maps;
+	size_t n, nmaps;
+	prmap_t map;
+	int rc = 0;
+
+	if (!im)
+		return -1;
+	objs = image_objects(im, &n);
+	maps = image_maps(im, &nmaps);
+	for (size_t i = 0; i < n && !rc; i++) {
+		maps_fill(&maps[objs[i].first_map].m, &map);
+		rc = fn(arg, &map, objs[i].path);
+	}
+	image_unref(im);
+	return rc;
+}
+
+/* Lends the mapping through the handle. */
+static const prmap_t *lend(struct ps_prochandle *P, const struct image_map *m)
+{
+	const prmap_t *map = NULL;
+
+	if (m) {
+		maps_fill(&m->m, &P->lent_map);
+		map = &P->lent_map;
+	}
+	return map;
+}
+
+const prmap_t *Paddr_to_map(struct ps_prochandle *P, uintptr_t addr)
+{
+	const prmap_t *map;
+
+	handle_lock(P);
+	map = maps_image(P) ? lend(P, image_map_at(P->image, addr)) : NULL;
+	handle_unlock(P);
+	return map;
+}
+
+const prmap_t *Plmid_to_map(struct ps_prochandle *P, Lmid_t lmid, const char *name)
+{
+	const char *want = maps_object_name(name);
+	const struct image_object *o;
+	const prmap_t *map = NULL;
+	size_t n;
+
+	handle_lock(P);
+	o = want && maps_image(P) ? image_object_named(P->image, maps_lmid(lmid), want)
+				  : NULL;
+	if (o)
+		map = lend(P, &image_maps(P->image, &n)[o->first_map]);
+	handle_unlock(P);
+	return map;
+}
+
+const prmap_t *Pname_to_map(struct ps_prochandle *P, const char *name)
+{
+	return Plmid_to_map(P, PR_LMID_EVERY, name);
+}
+
+static uintptr_t data_base(const struct image *im, const struct image_object *o)
+{
+	const struct image_map *maps;
+	size_t n;
+
+	maps = image_maps(im, &n);
+	for (size_t i = o->first_map; i < n && maps[i].m.start < o->end; i++)
+		if (maps[i].object == o && maps[i].m.prot & 2)
+			return maps[i].m.start;
+	return 0;
+}
+
+const rd_loadobj_t *Paddr_to_loadobj(struct ps_prochandle *P, uintptr_t addr)
+{
+	const struct image_object *o;
+	rd_loadobj_t *lent = NULL;
+
+	handle_lock(P);
+	o = maps_image(P) ? image_object_at(P->image, addr) : NULL;
+	if (o) {
+		lent = &P->lent_object;
+		memset(lent, 0, sizeof(*lent));
+		lent->rl_base = o->base;
+		lent->rl_bend = o->end;
+		lent->rl_dynamic = o->dynamic;
+		lent->rl_lmident = o->lmid;
+		lent->rl_data_base = data_base(P->image, o);
+	}
+	handle_unlock(P);
+	return lent;
+}
+
+static char *copy_name(const char *name, char *buf, size_t size)
+{
+	if (!name || !size)
+		return NULL;
+	buf[0] = '\0';
+	strncat(buf, name, size - 1);
+	return buf;
+}
+
+char *Pobjname(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size)
+{
+	struct image *im = maps_take(P);
+	const struct image_object *o = im ? image_object_at(im, addr) : NULL;
+	char *name = copy_name(o ? o->path : NULL, buf, size);
+
+	image_unref(im);
+	return name;
+}
+
+int Plmid(struct ps_prochandle *P, uintptr_t addr, Lmid_t *lmid)
+{
+	struct image *im = maps_take(P);
+	const struct image_object *o = im ? image_object_at(im, addr) : NULL;
+
+	if (o)
+		*lmid = o->lmid;
+	image_unref(im);
+	return handle_fail(o ? 0 : -ENOENT);
+}
+
+char *Pexecname(struct ps_prochandle *P, char *buf, size_t size)
+{
+	_cleanup_free_ char *path = NULL;
+	struct image *im;
+	const struct image_object *o;
+	char *name;
+
+	if (procfs_pidfd_alive(P->pidfd) && !procfs_readlink(P->pid, "exe", &path))
+		return copy_name(path, buf, size);
+	im = maps_take(P);
+	o = im ? image_object_named(im, IMAGE_ANY_LMID, "a.out") : NULL;
+	name = copy_name(o ? o->path : NULL, buf, size);
+	image_unref(im);
+	return name;
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The objects of a victim as they come and go.
+ *
+ * One tag stands at the address that the dynamic linker passes at every change of any list. A
+ * hit with all lists consistent is compared, as a whole list, with the list before: what has
+ * left is told as DLCLOSE, then what has come as DLOPEN. Single states (add, delete) are not
+ * trusted to tell which object they mean, and a hit that was answered without us is caught
+ * up with in the same way.
+ *
+ * What is told is the path as the kernel shows it, found by the object's dynamic section in
+ * the new snapshot; an object that has gone is told by the path it had when it came. The first
+ * list of a process also brings what the linker does not list: its own file in a static-PIE,
+ * the vDSO of a C library that leaves it out. A program that ends, or execs, before it has a first list is told by what was mapped at its exec.
+ *
+ * Without a listener nothing is compared: the handle's maps are refreshed and that is all.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dtrace/dt_impl.h"
+#include "util/log.h"
+
+/* --- lists of objects ---------------------------------------------------------------------- */
+
+static int append(struct dt_objects *l, const struct dt_object *o, const char *path)
+{
+	struct dt_object *v;
+	size_t room = l->room ? l->room * 2 : 16;
+	char *copy = strdup(path);
+
+	if (!copy)
+		return -ENOMEM;
+	if (l->n == l->room) {
+		v = realloc(l->v, room * sizeof(*v));
+		if (!v) {
+			free(copy);
+			return -ENOMEM;
+		}
+		l->v = v;
+		l->room = room;
+	}
+	l->v[l->n] = *o;
+	l->v[l->n++].path = copy;
+	return 0;
+}
+
+static void remove_at(struct dt_objects *l, size_t i)
+{
+	free(l->v[i].path);
+	memmove(&l->v[i], &l->v[i + 1], (--l->n - i) * sizeof(*l->v));
+}
+
+static void clear(struct dt_objects *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i].path);
+	free(l->v);
+	memset(l, 0, sizeof(*l));
+}
+
+/* The index of the object with this link map and place, or n. */
+static size_t find(const struct dt_objects *l, uint64_t link_map,
+		   const struct dt_object *o)
+{
+	size_t i = 0;
+
+	while (i < l->n && !(l->v[i].link_map == link_map && l->v[i].base == o->base &&
+			     l->v[i].dynamic == o->dynamic))
+		i++;
+	return i;
+}
+
+/* --- telling --------------------------------------------------------------------------------- */
+
+static void tell(dt_proc_t *dpr, dtrace_procev_kind_t kind, const struct dt_object *o,
+		 const char *path)
+{
+	dtrace_procev_t ev = {
+		.kind = kind, .object = path, .base = o->base, .lmid = o->lmid
+	};
+
+	dt_tell(dpr, ev);
+}
+
+static void tell_new(dt_proc_t *dpr, const struct dt_object *o, const char *path)
+{
+	tell(dpr, DT_PROC_EV_DLOPEN, o, path);
+	if (append(&dpr->links.known, o, path))
+		log_at(LOG_CTL, 1, dpr->pid, 0, "no memory to remember %s", path);
+}
+
+/* The difference of two lists, under way. */
+struct change {
+	dt_proc_t *dpr;   /* whose */
+	struct image *im; /* the new snapshot */
+};
+
+static struct dt_object describe(const struct rtld_object *o)
+{
+	return (struct dt_object){ .link_map = o->link_map,
+				   .base = o->base,
+				   .dynamic = o->dynamic,
+				   .lmid = o->lmid };
+}
+
+static const struct image_object *by_dynamic(const struct image *im, uint64_t dynamic)
+{
+	const struct image_object *o = image_object_at(im, dynamic);
+	size_t n;
+
+	if (o && o->dynamic == dynamic)
+		return o;
+	o = image_objects(im, &n);
+	for (size_t i = 0; i < n; i++)
+		if (o[i].dynamic == dynamic)
+			return &o[i];
+	return NULL;
+}
+
+static void gone(void *arg, const struct rtld_object *obj)
+{
+	struct change *c = arg;
+	struct dt_objects *known = &c->dpr->links.known;
+	struct dt_object o = describe(obj);
+	size_t i = find(known, o.link_map, &o);
+
+	tell(c->dpr, DT_PROC_EV_DLCLOSE, &o, i < known->n ? known->v[i].path : obj->name);
+	if (i < known->n)
+		remove_at(known, i);
+}
+
+static void came(void *arg, const struct rtld_object *obj)
+{
+	struct change *c = arg;
+	struct dt_objects *known = &c->dpr->links.known;
+	struct dt_object o = describe(obj);
+	const struct image_object *io = by_dynamic(c->im, o.dynamic);
+	size_t i = find(known, 0, &o);
+
+	if (i < known->n) /* told already, when no link map named it */
+		known->v[i].link_map = o.link_map;
+	else
+		tell_new(c->dpr, &o, io ? io->path : obj->name);
+}
+
+/* --- what is mapped without a link map ----------------------------------------------------------- */
+
+static bool always_there(const struct image_object *io)
+{
+	return io->is_exec || io->is_ldso || !strcmp(io->path, "[vdso]");
+}
+
+static struct dt_object describe_mapped(const struct image_object *io)
+{
+	return (struct dt_object){ .base = io->base, .dynamic = io->dynamic };
+}
+
+static bool is_known(const struct dt_objects *known, const struct dt_object *o)
+{
+	for (size_t i = 0; i < known->n; i++)
+		if (known->v[i].base == o->base && known->v[i].dynamic == o->dynamic)
+			return true;
+	return false;
+}
+
+static void tell_unlisted(dt_proc_t *dpr, const struct image *im)
+{
+	size_t n;
+	const struct image_object *io = image_objects(im, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct dt_object o = describe_mapped(&io[i]);
+
+		if (always_there(&io[i]) && !is_known(&dpr->links.known, &o))
+			tell_new(dpr, &o, io[i].path);
+	}
+}
+
+static bool is_static(dt_proc_t *dpr)
+{
+	return Pgetauxval(dpr->P, AT_BASE) <= 0;
+}
+
+void dt_links_early(dt_proc_t *dpr)
+{
+	struct image *im = Pimage(dpr->P);
+	const struct image_object *io;
+	size_t n;
+
+	if (!im)
+		return;
+	io = image_objects(im, &n);
+	for (size_t i = 0; i < n; i++) {
+		struct dt_object o = describe_mapped(&io[i]);
+
+		if (always_there(&io[i]))
+			append(&dpr->links.early, &o, io[i].path);
+	}
+	image_unref(im);
+	if (is_static(dpr))
+		dt_links_flush(dpr);
+}
+
+void dt_links_flush(dt_proc_t *dpr)
+{
+	struct dt_links *l = &dpr->links;
+
+	if (l->begun)
+		return;
+	l->begun = true;
+	for (size_t i = 0; i < l->early.n; i++)
+		tell_new(dpr, &l->early.v[i], l->early.v[i].path);
+	clear(&l->early);
+}
+
+/* --- lists ---------------------------------------------------------------------------------------- */
+
+static void report(dt_proc_t *dpr, const struct rtld_list *list)
+{
+	struct change c = { dpr, Pimage(dpr->P) };
+	struct dt_links *l = &dpr->links;
+
+	if (!c.im)
+		return;
+	rtld_diff(&l->list, list, gone, came, &c);
+	if (!l->begun)
+		tell_unlisted(dpr, c.im);
+	l->begun = true;
+	clear(&l->early);
+	image_unref(c.im);
+}
+
+bool dt_links_refresh(dt_proc_t *dpr)
+{
+	struct rtld_list list = { 0 };
+	int rc = Plinkmaps(dpr->P, dpr->evented ? &list : NULL);
+
+	if (rc) {
+		log_at(LOG_CTL, 2, dpr->pid, 0, "link maps: %d", rc);
+		return false;
+	}
+	if (!dpr->evented)
+		return true;
+	if (list.state != RTLD_CONSISTENT) {
+		rtld_list_fini(&list);
+		return false;
+	}
+	report(dpr, &list);
+	rtld_list_fini(&dpr->links.list);
+	dpr->links.list = list;
+	return true;
+}
+
+bool dt_links_consistent(dt_proc_t *dpr)
+{
+	struct rtld *r = Prtld(dpr->P);
+
+	return r && rtld_read_state(r) == RTLD_CONSISTENT;
+}
+
+void dt_links_watch(dt_proc_t *dpr)
+{
+	struct rtld *r;
+	uint64_t addr;
+
+	if (dpr->links.watch)
+		return;
+	r = Prtld(dpr->P);
+	addr = r ? rtld_watch_addr(r) : 0;
+	if (addr && !Ptag_set(dpr->P, addr))
+		dpr->links.watch = addr;
+	log_at(LOG_CTL, 2, dpr->pid, 0, "link maps watched at 0x%llx",
+	       (unsigned long long)dpr->links.watch);
+}
+
+void dt_links_forget(dt_proc_t *dpr)
+{
+	dt_links_fini(dpr);
+	memset(&dpr->links, 0, sizeof(dpr->links));
+}
+
+void dt_links_fini(dt_proc_t *dpr)
+{
+	rtld_list_fini(&dpr->links.list);
+	clear(&dpr->links.known);
+	clear(&dpr->links.early);
+}

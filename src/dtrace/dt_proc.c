@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's side of a record: create, grab, release, continue, lock.
+ *
+ * A grab is either a new reference on the record that is current for the pid, or makes one. The
+ * making takes a while (5 s at worst) and no lock is held over it; a second grab of the same pid meanwhile
+ * waits for its outcome (`making`), since two attaches to one process would refuse each other.
+ *
+ * A record is current while its process is the one that was grabbed: for a read-only one this is asked
+ * at each hit (alive, same start time, same exec), for a controlled one its thread knows.
+ * One found not to be is made stale: no grab finds it any more, and without references it ends at once.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "dtrace/dt_impl.h"
+#include "util/log.h"
+
+/* --- the session's lists -------------------------------------------------------------------- */
+
+static void all_link(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session)
+{
+	dpr->all_prev = NULL;
+	dpr->all_next = dtp->all;
+	if (dtp->all)
+		dtp->all->all_prev = dpr;
+	dtp->all = dpr;
+}
+
+/* Out of every list: whoever calls this must destroy it. */
+static void take_out(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session)
+{
+	dt_table_remove(&dtp->table, dpr);
+	if (dpr->all_prev)
+		dpr->all_prev->all_next = dpr->all_next;
+	else
+		dtp->all = dpr->all_next;
+	if (dpr->all_next)
+		dpr->all_next->all_prev = dpr->all_prev;
+}
+
+/* No grab shall find it; when nobody holds it either, it is the caller's to destroy. */
+static dt_proc_t *retire(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session)
+{
+	dt_table_make_stale(&dtp->table, dpr);
+	if (dpr->refs)
+		return NULL;
+	take_out(dtp, dpr);
+	return dpr;
+}
+
+static void destroy(dt_proc_t *dpr)
+{
+	if (dpr)
+		dt_record_destroy(dpr);
+}
+
+void dt_cache_trim(dtrace_hdl_t *dtp, unsigned keep)
+{
+	dt_proc_t *dpr;
+
+	do {
+		dt_session_lock(dtp);
+		dpr = dt_table_victim(&dtp->table, keep);
+		if (dpr)
+			take_out(dtp, dpr);
+		dt_session_unlock(dtp);
+		destroy(dpr);
+	} while (dpr);
+}
+
+void dt_destroy_all(dtrace_hdl_t *dtp)
+{
+	dt_proc_t *dpr;
+
+	do {
+		dt_session_lock(dtp);
+		dpr = dtp->all;
+		if (dpr)
+			take_out(dtp, dpr);
+		dt_session_unlock(dtp);
+		destroy(dpr);
+	} while (dpr);
+}
+
+/* A table there is, even after dt_proc_hash_destroy(). */
+static int ensure_table(dtrace_hdl_t *dtp)
+{
+	int rc = 0;
+
+	dt_session_lock(dtp);
+	if (!dtp->table.by_handle)
+		rc = dt_table_init(&dtp->table, DT_HASH_DEFAULT, DT_LRU_DEFAULT);
+	dt_session_unlock(dtp);
+	return rc ? dt_fail(dtp, EDT_NOMEM, NULL) : 0;
+}
+
+/* The client's from now on, with one reference. */
+static void adopt(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session)
+{
+	dpr->refs = 1;
+	dt_table_insert(&dtp->table, dpr);
+	all_link(dtp, dpr);
+	if (dpr->kind != DT_KIND_HELD)
+		dt_table_make_current(&dtp->table, dpr);
+	if (dpr->kind == DT_KIND_RDONLY)
+		dt_table_make_cacheable(&dtp->table, dpr);
+	if (!dtp->target)
+		dtp->target = dpr->pid;
+}
+
+static void publish(dt_proc_t *dpr)
+{
+	if (dpr->kind == DT_KIND_CONTROLLED)
+		dt_source_publish(&dpr->dtp->queue, &dpr->src);
+}
+
+static bool listened_to(dtrace_hdl_t *dtp)
+{
+	bool yes;
+
+	dt_session_lock(dtp);
+	yes = dtp->ev_fn;
+	dt_session_unlock(dtp);
+	return yes;
+}
+
+static int start_thread(dt_proc_t *dpr)
+{
+	int rc = dt_record_start(dpr);
+
+	if (!rc)
+		return 0;
+	return dt_fail(dpr->dtp, EDT_CTLTHREAD,
+		       "failed to create control thread for process-id %d: %s",
+		       (int)dpr->pid, strerror(-rc));
+}
+
+static dt_proc_t *new_record(dtrace_hdl_t *dtp, enum dt_kind kind)
+{
+	dt_proc_t *dpr = ensure_table(dtp) ? NULL : dt_record_new(dtp, kind);
+
+	if (!dpr)
+		dt_fail(dtp, errno == EMFILE || errno == ENFILE ? errno : EDT_NOMEM,
+			NULL);
+	return dpr;
+}
+
+/* --- create ------------------------------------------------------------------------------------- */
+
+/* What is to be said of a victim that ended before it was parked. */
+static int fail_create(dt_proc_t *dpr)
+{
+	char how[64];
+	enum dt_end end;
+	int status;
+
+	dt_record_lock(dpr);
+	end = dpr->end;
+	status = dpr->status;
+	dt_record_unlock(dpr);
+	if (end == DT_END_LOST)
+		snprintf(how, sizeof(how),
+			 "process exec'd set-id or unobservable program");
+	else if (WIFSIGNALED(status))
+		snprintf(how, sizeof(how), "process died from signal %d",
+			 WTERMSIG(status));
+	else
+		snprintf(how, sizeof(how), "process exited with status %d",
+			 WEXITSTATUS(status));
+	return dt_fail(dpr->dtp, EDT_PROCESS, "failed to control pid %d: %s",
+		       (int)dpr->pid, how);
+}
+
+static int await_park(dt_proc_t *dpr)
+{
+	bool ended;
+
+	dt_record_lock(dpr);
+	while (!(dpr->stop & DT_PROC_STOP_IDLE) && !dpr->end)
+		dt_record_wait(dpr, 0);
+	ended = dpr->end;
+	dt_record_unlock(dpr);
+	return ended ? fail_create(dpr) : 0;
+}
+
+static void want_evaltime(dt_proc_t *dpr)
+{
+	unsigned bit;
+
+	dt_session_lock(dpr->dtp);
+	bit = dpr->dtp->evaltime;
+	dt_session_unlock(dpr->dtp);
+	dt_record_lock(dpr);
+	dpr->stop = bit;
+	dt_record_unlock(dpr);
+}
+
+static int make_created(dt_proc_t *dpr, const char *file, char *const *argv)
+{
+	char *const alone[] = { (char *)(uintptr_t)file, NULL };
+	struct ps_prochandle *P;
+	int err = 0;
+
+	P = Pcreate(file, argv ? argv : alone, &err, NULL, 0);
+	if (!P)
+		return dt_fail(dpr->dtp, EDT_PROCESS, "failed to execute %s: %s", file,
+			       Pcreate_error(err));
+	dt_record_take(dpr, P);
+	dpr->created = true;
+	dpr->evented = listened_to(dpr->dtp);
+	want_evaltime(dpr);
+	return start_thread(dpr) ? -1 : await_park(dpr);
+}
+
+struct ps_prochandle *dtrace_proc_create(dtrace_hdl_t *dtp, const char *file,
+					 char *const *argv)
+{
+	dt_proc_t *dpr = new_record(dtp, DT_KIND_CONTROLLED);
+	DT_NOCANCEL;
+
+	if (!dpr)
+		return NULL;
+	if (make_created(dpr, file, argv)) {
+		dpr->failed = true;
+		dt_record_destroy(dpr);
+		return NULL;
+	}
+	dt_session_lock(dtp);
+	adopt(dtp, dpr);
+	dt_session_unlock(dtp);
+	publish(dpr);
+	return dpr->P;
+}
+
+/* --- grab ---------------------------------------------------------------------------------------- */
+
+static bool is_current(dt_proc_t *dpr)
+{
+	bool ended;
+
+	if (dpr->kind == DT_KIND_RDONLY)
+		return Pcurrent(dpr->P);
+	dt_record_lock(dpr);
+	ended = dpr->end;
+	dt_record_unlock(dpr);
+	return !ended;
+}
+
+static bool serves(const dt_proc_t *dpr, enum dt_kind wanted)
+{
+	return wanted == DT_KIND_RDONLY || dpr->kind == DT_KIND_CONTROLLED;
+}
+
+static bool being_made(dtrace_hdl_t *dtp, pid_t pid) TS_REQUIRES(dt_role_session)
+{
+	const struct dt_making *m = dtp->making;
+
+	while (m && m->pid != pid)
+		m = m->next;
+	return m;
+}
+
+static void end_making(dtrace_hdl_t *dtp, struct dt_making *making)
+	TS_REQUIRES(dt_role_session)
+{
+	struct dt_making **m = &dtp->making;
+
+	while (*m != making)
+		m = &(*m)->next;
+	*m = making->next;
+	pthread_cond_broadcast(&dtp->cond);
+}
+
+/*
+ * The record that serves a grab, with a reference more; or NULL when one must be made:
+ * `making` is then noted. *ret_dead is a record to be destroyed, or NULL.
+ */
+static dt_proc_t *find_or_claim(dtrace_hdl_t *dtp, struct dt_making *making,
+				enum dt_kind kind, dt_proc_t **ret_dead)
+{
+	dt_proc_t *dpr;
+
+	*ret_dead = NULL;
+	dt_session_lock(dtp);
+	while (being_made(dtp, making->pid))
+		pthread_cond_wait(&dtp->cond, &dtp->lock);
+	dpr = dt_table_find_pid(&dtp->table, making->pid);
+	if (dpr && !is_current(dpr)) {
+		*ret_dead = retire(dtp, dpr);
+		dpr = NULL;
+	}
+	if (dpr && serves(dpr, kind)) {
+		dt_table_ref(&dtp->table, dpr);
+	} else {
+		dpr = NULL;
+		making->next = dtp->making;
+		dtp->making = making;
+	}
+	dt_session_unlock(dtp);
+	return dpr;
+}
+
+static int grab_handle(dt_proc_t *dpr, pid_t pid, int flags)
+{
+	struct ps_prochandle *P;
+	int err = 0;
+
+	P = Pgrab(pid, flags, &err);
+	if (!P)
+		return dt_fail(dpr->dtp, EDT_PROCESS, "failed to grab pid %d: %s",
+			       (int)pid,
+			       *Pgrab_detail() ? Pgrab_detail() : Pgrab_error(err));
+	dt_record_take(dpr, P);
+	if (dpr->kind != DT_KIND_CONTROLLED)
+		return 0;
+	dpr->evented = listened_to(dpr->dtp);
+	dpr->unstopped = flags & PGRAB_NOSTOP;
+	dt_record_lock(dpr);
+	dpr->stop = dpr->unstopped ? 0 : DT_PROC_STOP_IDLE; /* at GRAB */
+	dt_record_unlock(dpr);
+	return start_thread(dpr);
+}
+
+static dt_proc_t *make_grabbed(dtrace_hdl_t *dtp, pid_t pid, int flags, enum dt_kind kind)
+{
+	dt_proc_t *dpr = new_record(dtp, kind);
+
+	if (!dpr)
+		return NULL;
+	if (grab_handle(dpr, pid, flags)) {
+		dt_record_destroy(dpr);
+		return NULL;
+	}
+	return dpr;
+}
+
+/* dpr (NULL: it failed) has been made; an old record of that pid is upgraded by a controlled one. */
+static void conclude(dtrace_hdl_t *dtp, struct dt_making *making, dt_proc_t *dpr)
+{
+	dt_proc_t *old = NULL;
+
+	dt_session_lock(dtp);
+	end_making(dtp, making);
+	if (dpr) {
+		if (dpr->kind == DT_KIND_CONTROLLED)
+			old = dt_table_find_pid(&dtp->table, dpr->pid);
+		if (old)
+			old = retire(dtp, old);
+		adopt(dtp, dpr);
+	}
+	dt_session_unlock(dtp);
+	destroy(old);
+	if (dpr)
+		publish(dpr);
+}
+
+static void evict(dtrace_hdl_t *dtp)
+{
+	dt_proc_t *dpr = NULL;
+
+	dt_session_lock(dtp);
+	if (dtp->table.idle >= dtp->table.limit)
+		dpr = dt_table_victim(&dtp->table, 0);
+	if (dpr)
+		take_out(dtp, dpr);
+	dt_session_unlock(dtp);
+	destroy(dpr);
+}
+
+struct ps_prochandle *dt_proc_grab(dtrace_hdl_t *dtp, pid_t pid, int flags, int nomonitor)
+{
+	enum dt_kind kind = flags & PGRAB_RDONLY ? DT_KIND_RDONLY
+			    : nomonitor          ? DT_KIND_HELD
+						 : DT_KIND_CONTROLLED;
+	struct dt_making making = { .pid = pid };
+	dt_proc_t *dpr, *dead;
+	DT_NOCANCEL;
+
+	dpr = find_or_claim(dtp, &making, kind, &dead);
+	destroy(dead);
+	if (dpr)
+		return dpr->P;
+	dpr = make_grabbed(dtp, pid, flags, kind);
+	if (dpr && kind == DT_KIND_RDONLY)
+		evict(dtp);
+	conclude(dtp, &making, dpr);
+	return dpr ? dpr->P : NULL;
+}
+
+struct ps_prochandle *dtrace_proc_grab(dtrace_hdl_t *dtp, pid_t pid, int flags)
+{
+	return dt_proc_grab(dtp, pid, flags, 0);
+}
+
+/* --- release --------------------------------------------------------------------------------------- */
+
+/* True in a callback of this very record: its thread cannot join itself. */
+static bool in_callback_of(const dt_proc_t *dpr)
+{
+	return dpr->threaded && pthread_equal(dpr->thread, pthread_self());
+}
+
+/* Without references and out of all lists: the caller's to destroy now, unless its handler
+ * runs in another thread, which then does it. */
+static dt_proc_t *last_release(dtrace_hdl_t *dtp, dt_proc_t *dpr)
+	TS_REQUIRES(dt_role_session)
+{
+	take_out(dtp, dpr);
+	if (dtp->telling != dpr)
+		return dpr;
+	if (!pthread_equal(dtp->dispatcher, pthread_self())) {
+		dpr->doomed = true;
+		return NULL;
+	}
+	dtp->telling = NULL;
+	return dpr;
+}
+
+void dtrace_proc_release(dtrace_hdl_t *dtp, struct ps_prochandle *P)
+{
+	dt_proc_t *dpr, *last = NULL;
+	int err = 0;
+
+	dt_session_lock(dtp);
+	dpr = dt_record_find(dtp, P);
+	if (!dpr)
+		err = EDT_BADPROC;
+	else if (in_callback_of(dpr))
+		err = EDEADLK;
+	else if (dt_table_unref(&dtp->table, dpr))
+		last = last_release(dtp, dpr);
+	dt_session_unlock(dtp);
+	if (err)
+		dt_fail(dtp, err, NULL);
+	destroy(last);
+}
+
+/* --- park and continue --------------------------------------------------------------------------------- */
+
+void dtrace_proc_continue(dtrace_hdl_t *dtp, struct ps_prochandle *P)
+{
+	dt_proc_t *dpr = dt_record_use(dtp, P);
+	bool parked;
+
+	if (!dpr) {
+		dt_fail(dtp, EDT_BADPROC, NULL);
+		return;
+	}
+	dt_record_lock(dpr);
+	parked = dpr->stop & DT_PROC_STOP_IDLE;
+	if (parked) {
+		dpr->stop &= ~(unsigned)DT_PROC_STOP_IDLE;
+		dpr->later = 0;
+		dpr->resume = true;
+	}
+	dt_record_unlock(dpr);
+	if (parked)
+		dt_record_poke(dpr);
+	dt_record_unuse(dpr);
+}
+
+int dt_proc_stop(dtrace_hdl_t *dtp, struct ps_prochandle *P, unsigned bits)
+{
+	dt_proc_t *dpr = dt_record_use(dtp, P);
+	int err = 0;
+
+	if (!dpr)
+		return dt_fail(dtp, EDT_BADPROC, NULL);
+	dt_record_lock(dpr);
+	if (!(dpr->stop & DT_PROC_STOP_IDLE))
+		err = EBUSY;
+	else if (bits & ~dpr->later)
+		err = EINVAL;
+	else
+		dpr->stop |= bits;
+	dt_record_unlock(dpr);
+	dt_record_unuse(dpr);
+	return err ? dt_fail(dtp, err, NULL) : 0;
+}
+
+unsigned dt_proc_stops(dtrace_hdl_t *dtp, struct ps_prochandle *P)
+{
+	dt_proc_t *dpr = dt_record_use(dtp, P);
+	unsigned bits;
+
+	if (!dpr) {
+		dt_fail(dtp, EDT_BADPROC, NULL);
+		return 0;
+	}
+	dt_record_lock(dpr);
+	bits = dpr->stop;
+	dt_record_unlock(dpr);
+	dt_record_unuse(dpr);
+	return bits;
+}
+
+int dt_proc_waitpark(dtrace_hdl_t *dtp, struct ps_prochandle *P, unsigned msec)
+{
+	dt_proc_t *dpr = dt_record_use(dtp, P);
+	uint64_t end = dt_deadline(msec);
+	int rc = 0;
+	DT_NOCANCEL;
+
+	if (!dpr)
+		return dt_fail(dtp, EDT_BADPROC, NULL);
+	dt_record_lock(dpr);
+	while (!(dpr->stop & DT_PROC_STOP_IDLE) && !dpr->end && !dpr->quit && !rc)
+		rc = dt_record_wait(dpr, end);
+	if (dpr->stop & DT_PROC_STOP_IDLE)
+		rc = 0;
+	else if (dpr->end || dpr->quit)
+		rc = -ESRCH;
+	dt_record_unlock(dpr);
+	dt_record_unuse(dpr);
+	return rc ? dt_fail(dtp, -rc, NULL) : 0;
+}
+
+/* --- lock ----------------------------------------------------------------------------------------------- */
+
+void dt_proc_lock(dtrace_hdl_t *dtp, struct ps_prochandle *P)
+{
+	dt_proc_t *dpr = dt_record_use(dtp, P);
+	DT_NOCANCEL;
+
+	if (!dpr)
+		return;
+	dt_record_own(dpr);
+	dt_record_unuse(dpr);
+}
+
+/* Nothing when the handle has been released meanwhile: its record is not touched. */
+void dt_proc_unlock(dtrace_hdl_t *dtp, struct ps_prochandle *P)
+{
+	dt_proc_t *dpr = dt_record_use(dtp, P);
+
+	if (!dpr)
+		return;
+	dt_record_disown(dpr);
+	dt_record_unuse(dpr);
+}
+
+/* --- table ------------------------------------------------------------------------------------------------ */
+
+dt_proc_t *dt_proc_lookup(dtrace_hdl_t *dtp, struct ps_prochandle *P, int remove)
+{
+	dt_proc_t *dpr;
+
+	dt_session_lock(dtp);
+	dpr = dt_table_find(&dtp->table, P);
+	if (dpr && remove)
+		dt_table_remove(&dtp->table, dpr);
+	dt_session_unlock(dtp);
+	return dpr;
+}
+
+int dt_proc_hash_create(dtrace_hdl_t *dtp, unsigned buckets, unsigned lru_limit)
+{
+	struct dt_table fresh;
+	bool busy;
+
+	if (dt_table_init(&fresh, buckets, lru_limit))
+		return dt_fail(dtp, EDT_NOMEM, NULL);
+	dt_session_lock(dtp);
+	busy = dtp->table.n;
+	if (!busy) {
+		dt_table_fini(&dtp->table);
+		dtp->table = fresh;
+	}
+	dt_session_unlock(dtp);
+	if (!busy)
+		return 0;
+	dt_table_fini(&fresh);
+	return dt_fail(dtp, EBUSY, NULL);
+}
+
+void dt_proc_hash_destroy(dtrace_hdl_t *dtp)
+{
+	dt_destroy_all(dtp);
+	dt_session_lock(dtp);
+	dt_table_fini(&dtp->table);
+	dt_session_unlock(dtp);
+}

@@ -136,11 +136,11 @@ int obj_load_dynamic(const struct obj_source *src, struct obj *o, const Elf64_Dy
 	uint64_t symtab = obj_offset_of(o, t.symtab), strtab = obj_offset_of(o, t.strtab);
 	struct obj_raw *raw = &o->raw[1];
 	size_t entry = src->class == ELFCLASS32 ? sizeof(Elf32_Sym) : sizeof(Elf64_Sym);
-	uint64_t count;
+	uint64_t count = 0;
 	int err;
 
-	if (raw->n || symtab == UINT64_MAX || strtab == UINT64_MAX ||
-	    t.strsz > OBJ_MAX_STRINGS)
+	if (raw->n || !t.symtab || !t.strtab || symtab == UINT64_MAX ||
+	    strtab == UINT64_MAX || t.strsz > OBJ_MAX_STRINGS)
 		return -ENOEXEC;
 	err = count_symbols(src, o, &t, &count);
 	if (!err && !raw->str)

@@ -48,7 +48,7 @@ status 1 'wait for one that is no more'
 sentence 'wait for one that is no more'
 
 # A zombie has ended for wait; stop and cont say so.
-bash -c 'true & echo $!; exec sleep 60' >"$TAP_DIR/zombie" 2>/dev/null &
+sh -c 'sleep 0.2 & echo $!; exec sleep 60' >"$TAP_DIR/zombie" 2>/dev/null &
 TAP_VICTIMS+=($!)
 check 'a zombie to test with' await test -s "$TAP_DIR/zombie"
 Z=$(cat "$TAP_DIR/zombie")

@@ -14,7 +14,7 @@ silent maps
 [[ $(($(wc -l <"$TAP_DIR/out") - 1)) -eq $(wc -l <"/proc/$V/maps") ]]
 tap_result $? 'maps: a line for each mapping, and the total'
 out $'total +[0-9]+K in [0-9]+ mappings$' 'maps: the total'
-out '00000000[0-9a-f]+ +[0-9]+K r-xp [0-9a-f]+ /[^ ]*sleep' 'maps: the text of the program'
+out '0000[0-9a-f]{12} +[0-9]+K r-xp [0-9a-f]{8} /[^ ]*sleep' 'maps: the text of the program'
 
 try libs "$V"
 status 0 libs

@@ -20,7 +20,7 @@ refused()
 refused 4194305 'no such process' 'no such process'
 [[ $(ps -o comm= -p 2 2>/dev/null) == kthreadd ]] && refused 2 'kernel thread' 'a kernel thread'
 
-bash -c 'true & echo $!; exec sleep 60' >"$TAP_DIR/zombie" 2>/dev/null &
+sh -c 'sleep 0.2 & echo $!; exec sleep 60' >"$TAP_DIR/zombie" 2>/dev/null &
 TAP_VICTIMS+=($!)
 await test -s "$TAP_DIR/zombie"
 Z=$(cat "$TAP_DIR/zombie")
@@ -71,7 +71,7 @@ if ((EUID == 0)) && command -v setpriv >/dev/null; then
 	if ((STATUS == 0)); then
 		as_nobody stack "$V"
 		status 1 "stack: somebody else's"
-		err '[Pp]ermission' "stack: somebody else's: permission"
+		err 'belongs to|[Pp]ermission' "stack: somebody else's: why"
 		as_nobody maps "$V"
 		status 1 "maps: somebody else's"
 		sentence "maps: somebody else's"

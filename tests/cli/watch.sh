@@ -62,7 +62,7 @@ tap_result $? 'two commands: two exits'
 try watch --json -c "echo a'b"
 status 0 '-c without a shell: a quote is a character'
 printf '#!/bin/sh\nexit 0\n' >"$TAP_DIR/odd \"name\\"
-cp "$(command -v true)" "$TAP_DIR/od\"d\\"$'\n\xff'
+cp "$(type -P true)" "$TAP_DIR/od\"d\\"$'\n\xff'
 try watch --json -- "$TAP_DIR/od\"d\\"$'\n\xff'
 status 0 'a program with an odd name'
 check 'still a line for each event' valid_json

@@ -91,7 +91,8 @@ struct dt_objects {
 
 /* What the control thread knows of the victim's link maps; its alone. */
 struct dt_links {
-	uint64_t watch; /* address tagged, where the linker tells of changes; 0 none */
+	rd_agent_t *agent; /* our own; NULL none yet */
+	uint64_t watch;    /* address tagged, where the linker tells of changes; 0 none */
 	struct rtld_list list;   /* as reported last */
 	struct dt_objects known; /* reported and not gone */
 	struct dt_objects early; /* mapped at exec, to be reported at the first list */

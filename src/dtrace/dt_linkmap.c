@@ -253,24 +253,38 @@ bool dt_links_refresh(dt_proc_t *dpr)
 	return true;
 }
 
+/* An agent of our own: the handle's is the client's to ask. */
+static rd_agent_t *agent(dt_proc_t *dpr)
+{
+	struct dt_links *l = &dpr->links;
+
+	if (!l->agent) {
+		l->agent = rd_new(dpr->P);
+		if (l->agent)
+			rd_event_enable(l->agent, 1);
+	}
+	return l->agent;
+}
+
 bool dt_links_consistent(dt_proc_t *dpr)
 {
-	struct rtld *r = Prtld(dpr->P);
+	rd_event_msg_t msg;
 
-	return r && rtld_read_state(r) == RTLD_CONSISTENT;
+	if (!agent(dpr) || rd_event_getmsg(dpr->links.agent, &msg) != RD_OK)
+		return false;
+	return msg.type == RD_PREINIT ||
+	       (msg.type == RD_DLACTIVITY && msg.u.state == RD_CONSISTENT);
 }
 
 void dt_links_watch(dt_proc_t *dpr)
 {
-	struct rtld *r;
-	uint64_t addr;
+	rd_notify_t where;
 
-	if (dpr->links.watch)
+	if (dpr->links.watch || !agent(dpr) ||
+	    rd_event_addr(dpr->links.agent, RD_DLACTIVITY, &where) != RD_OK)
 		return;
-	r = Prtld(dpr->P);
-	addr = r ? rtld_watch_addr(r) : 0;
-	if (addr && !Ptag_set(dpr->P, addr))
-		dpr->links.watch = addr;
+	if (!Ptag_set(dpr->P, where.u.bptaddr))
+		dpr->links.watch = where.u.bptaddr;
 	log_at(LOG_CTL, 2, dpr->pid, 0, "link maps watched at 0x%llx",
 	       (unsigned long long)dpr->links.watch);
 }
@@ -283,6 +297,7 @@ void dt_links_forget(dt_proc_t *dpr)
 
 void dt_links_fini(dt_proc_t *dpr)
 {
+	rd_delete(dpr->links.agent);
 	rtld_list_fini(&dpr->links.list);
 	clear(&dpr->links.known);
 	clear(&dpr->links.early);

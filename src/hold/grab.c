@@ -106,6 +106,8 @@ static int attach(struct wish *w, struct hold *h, struct connection *c,
 	if (err)
 		return fault_set(fault, err, "the keeper does not take requests");
 	err = take_reply(h->control, w->flags, end, ret_first, fault);
+	if (err == -EPIPE)
+		hub_drop(h->hub);
 	log_at(LOG_HOLD, 1, w->pid, 0, "attach flags %u: err %d", w->flags, err);
 	return err;
 }

@@ -184,6 +184,9 @@ int hold_lose(struct hold *h, int err)
 {
 	int none = 0;
 
+	if (err == -EPIPE)
+		hub_drop(
+			h->hub); /* it closes its sockets in any order: the hub may still be open */
 	if (err == -EPIPE && !procfs_pidfd_alive(h->pidfd))
 		err = -ESRCH;
 	if (!atomic_compare_exchange_strong(&h->gone, &none, err))

@@ -474,9 +474,11 @@ static void test_keeper_killed(void **state)
 	struct hold_event ev;
 	struct hold *h;
 
+	kill(pid,
+	     SIGSTOP); /* no hit from now on: one between the keeper's end and ours is deadly */
+	assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
 	assert_int_equal(grab(pid, &h), 0);
 	assert_int_equal(plant(h, pid, addr), 0);
-	kill(pid, SIGSTOP); /* no hit between the keeper's end and ours */
 	assert_int_equal(hold_run(h, 0, 0, 0), 0);
 	assert_int_equal(byte_of(pid, addr), arch_native->trap[0]);
 	buf = arch_native->trap[0];

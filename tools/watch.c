@@ -17,6 +17,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -37,6 +38,7 @@ struct target {
 	pid_t pid;               /* -p: this one; 0: create `argv` */
 	char **argv;             /* -c or --: the command */
 	char *text;              /* -c: what argv points into; allocated, with argv */
+	char *program;           /* path of what was created; allocated, NULL not known */
 	struct ps_prochandle *P; /* its handle */
 	bool gone;               /* dead or lost */
 };
@@ -99,7 +101,7 @@ static void print_json(const dtrace_procev_t *ev, unsigned has)
 	json_number("pid", ev->pid);
 	json_number("tid", ev->tid);
 	json_member("event", kinds[ev->kind].name);
-	if ((has & HAS_OBJECT) && ev->object)
+	if (has & HAS_OBJECT)
 		json_member("object", ev->object);
 	if (has & HAS_BASE) {
 		json_address("base", ev->base);
@@ -142,7 +144,7 @@ static void print_text(const dtrace_procev_t *ev, unsigned has)
 		output(" 0x%lx", (unsigned long)ev->base);
 	if ((has & HAS_BASE) && ev->lmid != LM_ID_BASE)
 		output(" LM%lx", (unsigned long)ev->lmid);
-	if ((has & HAS_OBJECT) && ev->object) {
+	if (has & HAS_OBJECT) {
 		output(" ");
 		output_escaped(ev->object);
 	}
@@ -155,19 +157,36 @@ static void print_text(const dtrace_procev_t *ev, unsigned has)
 	output("\n");
 }
 
+/* What a created process executed: known since its park. */
+static const char *created_program(const struct watch *watch,
+				   const struct ps_prochandle *P)
+{
+	for (size_t i = 0; i < watch->n; i++)
+		if (watch->targets[i].P == P)
+			return watch->targets[i].program;
+	return NULL;
+}
+
 static void handle_event(const dtrace_procev_t *ev, void *arg)
 {
 	struct watch *watch = arg;
+	dtrace_procev_t full = *ev;
+	unsigned has;
 
 	if ((unsigned)ev->kind >= DT_PROC_EV_NKINDS)
 		return;
+	if (ev->kind == DT_PROC_EV_CREATE && !ev->object)
+		full.object = created_program(watch, ev->P);
+	has = kinds[ev->kind].has;
+	if (!full.object)
+		has &= ~(unsigned)HAS_OBJECT;
 	if (ev->missed)
 		notice("%llu events of pid %d were missed",
 		       (unsigned long long)ev->missed, ev->pid);
 	if (watch->json)
-		print_json(ev, kinds[ev->kind].has);
+		print_json(&full, has);
 	else
-		print_text(ev, kinds[ev->kind].has);
+		print_text(&full, has);
 	output_flush();
 }
 
@@ -219,12 +238,16 @@ static int loop(struct watch *watch)
 
 static bool take(struct watch *watch, struct target *t)
 {
+	char path[PATH_MAX];
+
 	if (t->pid)
 		t->P = dtrace_proc_grab(watch->dtp, t->pid, 0);
 	else
 		t->P = dtrace_proc_create(watch->dtp, t->argv[0], t->argv);
 	if (!t->P)
 		session_complain(watch->dtp);
+	else if (!t->pid && Pexecname(t->P, path, sizeof(path)))
+		t->program = strdup(path);
 	return t->P != NULL;
 }
 
@@ -318,6 +341,7 @@ static int run_watch(const struct command *self, int argc, char **argv)
 		if (watch.targets[i].text)
 			free(watch.targets[i].argv);
 		free(watch.targets[i].text);
+		free(watch.targets[i].program);
 	}
 	free(watch.targets);
 	if (status < 0) {

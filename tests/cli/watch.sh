@@ -37,6 +37,7 @@ try watch --json -- sh -c 'exit 3'
 status 0 'a command that fails is no failure of watch'
 check 'every line is valid, times do not decrease' valid_json
 out '"event":"dlopen","object":"/[^"]*libc\.so\.6","base":"0x[0-9a-f]+","lmid":0' 'libc is a dlopen event'
+out '"event":"create","object":"/[^"]*sh"\}' 'the program is named'
 out '"event":"exit","status":3\}$' 'the exit is last'
 err '^pgrab: pid [0-9]+ exited with status 3$' 'the notice'
 try watch -j -q -- true
@@ -44,6 +45,7 @@ silent '-q'
 out '"event":"exit","status":0\}$' 'exit 0'
 try watch -- true
 err '^pgrab: pid [0-9]+ has exited$' 'the notice of exit 0'
+out 'create +/[^ ]*true'$'\n' 'text: create'
 out 'exit +status 0$' 'text: exit'
 out 'dlopen +0x[0-9a-f]+ /[^ ]*libc' 'text: dlopen'
 try watch --json -- sh -c 'kill -USR2 $$'

@@ -49,7 +49,8 @@ chmod 755 "$TAP_DIR/text"
 try run -- "$TAP_DIR/text"
 status 126 'of no known format'
 sentence 'of no known format'
-try run -- env PATH=/nowhere "$PGRAB" run -q -- ls
+env PATH=/nowhere "$PGRAB" run -q -- ls >/dev/null 2>&1
+STATUS=$?
 status 127 'not found in another PATH'
 
 # stdin, environment, directory

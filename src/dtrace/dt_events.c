@@ -40,6 +40,7 @@ static unsigned points_after(unsigned bit)
 void dt_parked(dt_proc_t *dpr, unsigned bit)
 {
 	log_at(LOG_CTL, 1, dpr->pid, 0, "parked at point 0x%x", bit);
+	dpr->shown = true;
 	dt_record_lock(dpr);
 	dpr->stop = (dpr->stop & ~bit) | DT_PROC_STOP_IDLE;
 	dpr->later = points_after(bit);

@@ -166,8 +166,9 @@ struct dt_proc {
 		running TS_GUARDED_BY(dt_role_bkpts); /* whose callback runs now */
 
 	/* The control thread's alone (before it starts: the creator's). */
-	enum dt_pos pos;       /* how far a created victim is */
-	bool unstopped;        /* grabbed without a stop */
+	enum dt_pos pos; /* how far a created victim is */
+	bool unstopped;  /* grabbed without a stop */
+	bool shown; /* a client has, or had, it parked: may have looked at its maps */
 	struct dt_rdv rdv;     /* the way to main */
 	struct dt_links links; /* link maps */
 	uint64_t now;          /* stamp of the event being handled */

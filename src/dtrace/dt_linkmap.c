@@ -232,10 +232,16 @@ static void report(dt_proc_t *dpr, const struct rtld_list *list)
 	image_unref(c.im);
 }
 
+/* On the way to its first park nobody has seen a created victim: there are no maps to refresh. */
+static bool unseen(const dt_proc_t *dpr)
+{
+	return dpr->created && !dpr->evented && !dpr->shown && dpr->pos == DT_POS_LOADING;
+}
+
 bool dt_links_refresh(dt_proc_t *dpr)
 {
 	struct rtld_list list = { 0 };
-	int rc = Plinkmaps(dpr->P, dpr->evented ? &list : NULL);
+	int rc = unseen(dpr) ? 0 : Plinkmaps(dpr->P, dpr->evented ? &list : NULL);
 
 	if (rc) {
 		log_at(LOG_CTL, 2, dpr->pid, 0, "link maps: %d", rc);

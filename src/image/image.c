@@ -226,7 +226,7 @@ static int build(struct image *im, const struct image_source *src)
 	err = image_runs_make(&r);
 	if (!err) {
 		image_runs_name(&r);
-		err = lay_out(im, &r);
+		err = r.err ? r.err : lay_out(im, &r);
 	}
 	if (!err)
 		copy_vdso(im, &r);

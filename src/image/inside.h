@@ -57,7 +57,8 @@ struct image_runs {
 	struct image_run *run;          /* nrun, by address; owned */
 	size_t nrun;                    /* how many */
 	uint32_t *of_map;               /* run of each mapping, or IMAGE_NO_RUN; owned */
-	unsigned nopened;               /* files opened to see their headers */
+	int err;          /* -ENOMEM on the way, which spoils the whole; or 0 */
+	unsigned nopened; /* files opened to see their headers */
 };
 
 #define IMAGE_NO_RUN UINT32_MAX

@@ -43,6 +43,7 @@ static int read_head(const struct image_runs *r, const struct image_run *run,
 	const struct procfs_map *m = &r->maps[run->first];
 	size_t len = m->end - m->start < HEAD_SIZE ? m->end - m->start : HEAD_SIZE;
 	char buf[HEAD_SIZE];
+	int err;
 
 	if (m->offset || !r->src->mem || !(m->prot & PROT_READ))
 		return -ENODATA;
@@ -50,7 +51,8 @@ static int read_head(const struct image_runs *r, const struct image_run *run,
 		return -ENODATA;
 	if (memcmp(buf, ELFMAG, SELFMAG))
 		return -ENOEXEC;
-	return obj_get_bytes(buf, len, ret) == 0 ? 0 : -ENODATA;
+	err = obj_get_bytes(buf, len, ret);
+	return err == -ENOEXEC ? -ENODATA : err;
 }
 
 static int open_head(struct image_runs *r, const struct image_run *run, struct obj **ret)
@@ -71,6 +73,8 @@ const struct obj *image_run_head(struct image_runs *r, struct image_run *run)
 		run->head_err = read_head(r, run, &run->head);
 		if (run->head_err == -ENODATA)
 			run->head_err = open_head(r, run, &run->head);
+		if (run->head_err == -ENOMEM)
+			r->err = -ENOMEM;
 	}
 	return run->head_err ? NULL : run->head;
 }

@@ -12,9 +12,9 @@
 #include "util/scope.h"
 
 /*
- * Through the victim's own files; when the victim has gone meanwhile, by the same path in our
- * root. Either way the inode is compared with the mapping's, so that what is opened is
- * the file that was mapped, whoever has the pid now.
+ * Through the victim's own files; when the victim has gone meanwhile, by the same path
+ * in our root. Either way the inode is compared with the mapping's, so that what is
+ * opened is the file that was mapped, whoever has the pid now.
  */
 int image_open_file(pid_t pid, const struct procfs_map *m)
 {

@@ -2,30 +2,30 @@
 /*
  * An address space as it was at one moment.
  *
- * A `struct image` is built from three sources that the caller has at hand: the mappings
- * (/proc/PID/maps, read here), the link maps (from src/rtld, if there are any yet) and a few
- * values of the auxiliary vector. Building it is: read maps, group them into runs (runs.c), say
- * which runs are objects and which ones (objects.c), and lay the result out for look-ups
- * (below). It opens no file as long as memory and link maps tell the load biases: a
- * snapshot must be cheap, since one is made at every dlopen.
+ * A `struct image` is built from three sources that the caller has at hand: the
+ * mappings (/proc/PID/maps, read here), the link maps (from src/rtld, if there are any
+ * yet) and a few values of the auxiliary vector. Building it is: read maps, group them
+ * into runs (runs.c), say which runs are objects and which ones (objects.c), and lay
+ * the result out for look-ups (below). It opens no file as long as memory and link maps
+ * tell the load biases: a snapshot must be cheap, since one is made at every dlopen.
  *
- * Invariants. Immutable after image_build() returns, but for the slots, in which each object's
- * file appears at most once (or an error that stays). Mappings are sorted and disjoint;
- * every mapping with an object begins in [object->start, object->end), and may end behind it. Exactly one object is
- * the program, if any. The order of objects is: the program, link maps in their order,
- * the rest by address.
+ * Invariants. Immutable after image_build() returns, but for the slots, in which each
+ * object's file appears at most once (or an error that stays). Mappings are sorted and
+ * disjoint; every mapping with an object begins in [object->start, object->end), and
+ * may end behind it. Exactly one object is the program, if any. The order of objects
+ * is: the program, link maps in their order, the rest by address.
  *
- * Ownership. Counted. An image owns copies of everything but the files' tables, on which its
- * slots hold references; so symbols of a process that has exited, exec'd or closed a
- * library stay available to whoever holds the snapshot, if the file was opened
+ * Ownership. Counted. An image owns copies of everything but the files' tables, on
+ * which its slots hold references; so symbols of a process that has exited, exec'd or
+ * closed a library stay available to whoever holds the snapshot, if the file was opened
  * in time (image_open_all) or can still be found by its path and inode.
  *
  * Threads. Any thread may read an image that it has a reference on. The lock is held by
  * whoever opens a file, never by a look-up in one that is open.
  *
- * When the victim dies right here: the maps are -ESRCH or empty, headers come from files, the
- * vDSO has no symbols. When it changes its mappings while we read them, the snapshot shows
- * some of both; the rtld events that follow make the next one.
+ * When the victim dies right here: the maps are -ESRCH or empty, headers come from
+ * files, the vDSO has no symbols. When it changes its mappings while we read them, the
+ * snapshot shows some of both; the rtld events that follow make the next one.
  *
  * Trust. Base addresses and names come from the victim. They are used in arithmetic and
  * comparisons only; a lie leads to wrong symbols for the liar.
@@ -43,7 +43,7 @@ enum {
 	VDSO_LIMIT = 64 << 10
 }; /* bytes; it has one to four pages */
 
-/* --- order --------------------------------------------------------------------------- */
+/* --- order ------------------------------------------------------------------------ */
 
 /* An object on its way into the order. */
 struct ordered {
@@ -79,7 +79,7 @@ static int compare_order(const void *pa, const void *pb)
 	return (a->place > b->place) - (a->place < b->place);
 }
 
-/* --- laying out ------------------------------------------------------------------------ */
+/* --- laying out ------------------------------------------------------------------- */
 
 static const char *base_name(const char *path)
 {

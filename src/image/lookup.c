@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Answers from a snapshot: what holds an address, what bears a name. No lock, no allocation,
- * but for the first look-up in an object, which opens its file.
+ * Answers from a snapshot: what holds an address, what bears a name. No lock, no
+ * allocation, but for the first look-up in an object, which opens its file.
  */
 #include "image/inside.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* The last mapping that begins at or below addr; no branch depends on what is compared. */
+/* The last mapping that begins at or below addr; no branch depends on what is
+ * compared. */
 const struct image_map *image_map_at(const struct image *im, uint64_t addr)
 {
 	const uint64_t *base = im->starts;
@@ -35,7 +36,7 @@ const struct image_object *image_object_at(const struct image *im, uint64_t addr
 	return map && map->object && addr < map->object->end ? map->object : NULL;
 }
 
-/* --- names -------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------ */
 
 static const char *base_name(const char *path)
 {
@@ -106,7 +107,7 @@ const struct image_object *image_object_named(const struct image *im, long lmid,
 	return best;
 }
 
-/* --- symbols ------------------------------------------------------------------------- */
+/* --- symbols ---------------------------------------------------------------------- */
 
 /* An address of a 32-bit process wraps at 32 bits. */
 static uint64_t wrap(const struct obj *file, uint64_t addr)
@@ -114,7 +115,8 @@ static uint64_t wrap(const struct obj *file, uint64_t addr)
 	return obj_class(file) == ELFCLASS32 ? (uint32_t)addr : addr;
 }
 
-/* From the file's addresses to the process's. Absolute and thread-local symbols have none. */
+/* From the file's addresses to the process's. Absolute and thread-local symbols have
+ * none. */
 static void relocate(const struct image_object *o, const struct obj *file,
 		     struct image_symbol *s)
 {

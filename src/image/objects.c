@@ -3,11 +3,11 @@
  * Which runs are objects, and what each of them is.
  *
  * A link map says most: its l_ld lies in the object, its l_addr is the load bias, its
- * namespace is known. The auxiliary vector knows the program (AT_PHDR), the dynamic linker
- * (AT_BASE) and the vDSO also before there is any link map. What is left and can be executed
- * is an object when it begins with an ELF header: a library between its mmap and its
- * entry in the list, or one that somebody else's loader brought in. Anything else is data:
- * locale archives, caches, an ELF file mapped to be read.
+ * namespace is known. The auxiliary vector knows the program (AT_PHDR), the dynamic
+ * linker (AT_BASE) and the vDSO also before there is any link map. What is left and can
+ * be executed is an object when it begins with an ELF header: a library between its
+ * mmap and its entry in the list, or one that somebody else's loader brought in.
+ * Anything else is data: locale archives, caches, an ELF file mapped to be read.
  */
 #include "image/inside.h"
 
@@ -67,8 +67,9 @@ static struct image_run *find_exe(const struct image_runs *r)
 }
 
 /*
- * A dynamic linker that was started as a command (`ld.so PROGRAM`) is what the kernel takes
- * for the program: no AT_BASE, AT_PHDR its own. The head of the base list is the program.
+ * A dynamic linker that was started as a command (`ld.so PROGRAM`) is what the kernel
+ * takes for the program: no AT_BASE, AT_PHDR its own. The head of the base list is the
+ * program.
  */
 static struct image_run *find_program(const struct image_runs *r)
 {

@@ -3,18 +3,19 @@
  * Grouping mappings into runs: what was mapped together of one file.
  *
  * A loader maps the segments of a file at rising addresses and, nearly always, rising
- * offsets, the first at offset 0. So a mapping that goes on where the last one of the same
- * file ended, at no lower an offset, belongs to it, and that is all that most mappings need.
- * Whatever else may be a second copy of the file (dlmopen), a file mapped as data, a file
- * so small that two segments begin in its first page, or an object with holes: then the
- * program headers decide. They are read from the memory at the run's start, which costs
- * 2 µs, and from the file only when the memory does not have them.
+ * offsets, the first at offset 0. So a mapping that goes on where the last one of the
+ * same file ended, at no lower an offset, belongs to it, and that is all that most
+ * mappings need. Whatever else may be a second copy of the file (dlmopen), a file
+ * mapped as data, a file so small that two segments begin in its first page, or an
+ * object with holes: then the program headers decide. They are read from the memory at
+ * the run's start, which costs 2 µs, and from the file only when the memory does not
+ * have them.
  *
  * Anonymous memory behind a writable mapping of a run is its bss; but the kernel merges
- * neighbours, so one line of maps may be a bss with megabytes of somebody's heap behind it. The
- * headers say where the object ends, which may be within a mapping. Anonymous memory
- * *between* mappings of a run is text that was moved to huge pages, or a hole; it belongs to
- * the run.
+ * neighbours, so one line of maps may be a bss with megabytes of somebody's heap behind
+ * it. The headers say where the object ends, which may be within a mapping. Anonymous
+ * memory *between* mappings of a run is text that was moved to huge pages, or a hole;
+ * it belongs to the run.
  */
 #include "image/inside.h"
 
@@ -26,15 +27,18 @@
 
 #include "util/scope.h"
 
+/* Runs among which a mapping looks for its own: mappings of two objects interleave only
+ * where one filled a hole of the other. */
 enum {
-	LOOK_BACK =
-		16, /* runs among which a mapping looks for its own: mappings of two objects
-			  * interleave only where one filled a hole of the other */
+	LOOK_BACK = 16
+};
+
+enum {
 	HEAD_SIZE = 4096, /* a page, in which linkers put headers and program headers */
 	OPEN_LIMIT = 256, /* files that one snapshot opens for their headers at most */
 };
 
-/* --- headers ------------------------------------------------------------------------ */
+/* --- headers ---------------------------------------------------------------------- */
 
 /* -ENODATA: they are not in memory, or not all of them; the file may help. */
 static int read_head(const struct image_runs *r, const struct image_run *run,
@@ -136,7 +140,7 @@ static bool fits_run(struct image_runs *r, struct image_run *run,
 	return false;
 }
 
-/* --- grouping ----------------------------------------------------------------------- */
+/* --- grouping --------------------------------------------------------------------- */
 
 static bool same_file(const struct procfs_map *a, const struct procfs_map *b)
 {

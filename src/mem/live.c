@@ -3,16 +3,17 @@
  * The memory of a running process, read without stopping it.
  *
  * Reads go through process_vm_readv(2): one system call, no descriptor, and always the
- * address space that the process has *now*. Where that call is refused although the process
- * may be read (a seccomp filter of the host, a kernel built without it), /proc/PID/mem does
- * the same. Writes always go through /proc/PID/mem, which also writes text that is mapped
- * read-only, into a private copy of the page (proc(5), ptrace access with FOLL_FORCE; the
- * kernel option PROC_MEM_* of 6.12 can forbid it, which shows as -EFAULT).
+ * address space that the process has *now*. Where that call is refused although the
+ * process may be read (a seccomp filter of the host, a kernel built without it),
+ * /proc/PID/mem does the same. Writes always go through /proc/PID/mem, which also
+ * writes text that is mapped read-only, into a private copy of the page (proc(5),
+ * ptrace access with FOLL_FORCE; the kernel option PROC_MEM_* of 6.12 can forbid it,
+ * which shows as -EFAULT).
  *
- * A /proc/PID/mem descriptor belongs to the address space that was there at its opening.
- * After an exec it reads 0 bytes (the old one has no user left), or, worse, the memory of
- * whoever still shares the old one (vfork). The first case is healed here by opening anew;
- * for the second the owner calls mem_live_reset() at every exec.
+ * A /proc/PID/mem descriptor belongs to the address space that was there at its
+ * opening. After an exec it reads 0 bytes (the old one has no user left), or, worse,
+ * the memory of whoever still shares the old one (vfork). The first case is healed here
+ * by opening anew; for the second the owner calls mem_live_reset() at every exec.
  */
 #include "mem/mem.h"
 
@@ -82,7 +83,8 @@ static ssize_t transfer_once(int fd, uint64_t addr, const struct transfer *t, si
 	} while (got < 0 && errno == EINTR);
 	if (got >= 0)
 		return got;
-	/* EIO: no such page. EINVAL: an address that is no file offset, the kernel's half. */
+	/* EIO: no such page. EINVAL: an address that is no file offset, the kernel's
+	 * half. */
 	return errno == EIO || errno == EINVAL ? -EFAULT : -errno;
 }
 
@@ -115,8 +117,8 @@ static ssize_t read_once(struct mem_live *live, uint64_t addr, void *buf, size_t
 }
 
 /*
- * A short answer may stop before the first bad byte (process_vm_readv(2) promises no finer
- * grain than the iovec): the rest is asked for page by page until one fails.
+ * A short answer may stop before the first bad byte (process_vm_readv(2) promises no
+ * finer grain than the iovec): the rest is asked for page by page until one fails.
  */
 static size_t read_pages(struct mem_live *live, uint64_t addr, char *buf, size_t len)
 {

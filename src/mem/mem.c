@@ -2,22 +2,22 @@
 /*
  * The memory seam: calls that are the same for every kind of target.
  *
- * A target's memory is a `struct mem`: a table of two functions and their context, passed
- * by value. Whoever interprets a target (symbols, link maps, stacks, cores) sees only this,
- * and can therefore be tested on pieces of memory made by hand (pieces.c), run on a live
- * process (live.c), or on bytes captured during a short stop.
+ * A target's memory is a `struct mem`: a table of two functions and their context,
+ * passed by value. Whoever interprets a target (symbols, link maps, stacks, cores) sees
+ * only this, and can therefore be tested on pieces of memory made by hand (pieces.c),
+ * run on a live process (live.c), or on bytes captured during a short stop.
  *
  * What every kind promises, and what readers build on:
  *  - a read delivers a prefix: all bytes before the first one that cannot be read. The
  *    count is exact, so a short read *is* the statement "memory ends here";
- *  - it fails only when nothing can be read, with -EFAULT when the target is there and the
- *    address is not, and with -ESRCH when the target itself is gone. So a victim that dies
- *    between two reads is told from one that never had the page;
- *  - what is read may change between two reads, and may be garbage: the victim is not to be
- *    trusted. Nothing here interprets it.
+ *  - it fails only when nothing can be read, with -EFAULT when the target is there and
+ *    the address is not, and with -ESRCH when the target itself is gone. So a victim
+ *    that dies between two reads is told from one that never had the page;
+ *  - what is read may change between two reads, and may be garbage: the victim is not
+ *    to be trusted. Nothing here interprets it.
  *
- * Ownership: a struct mem owns nothing; ops are constants, ctx belongs to whoever made it.
- * Threads: as its context allows; mem_pieces any, mem_live one at a time.
+ * Ownership: a struct mem owns nothing; ops are constants, ctx belongs to whoever made
+ * it. Threads: as its context allows; mem_pieces any, mem_live one at a time.
  * Deliberately absent: caching (a target changes), and reads that must not be short
  * across a gap (the caller knows what a gap means, we do not).
  */
@@ -27,8 +27,8 @@
 #include <string.h>
 
 /*
- * Strings are read in pieces that end at such a boundary. Every page size that Linux has is
- * a multiple of it, so no piece crosses a page.
+ * Strings are read in pieces that end at such a boundary. Every page size that Linux
+ * has is a multiple of it, so no piece crosses a page.
  */
 enum {
 	SMALLEST_PAGE = 4096

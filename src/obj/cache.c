@@ -4,17 +4,17 @@
  *
  * A file is known by what stat(2) says of it: device, inode, size, times. That finds it
  * again without reading a byte. The same library in another layer or container has
- * another inode: there the build-id proposes an entry and the *contents* decide, since the
- * build-id of a hostile file may be a copy of libc's. An entry whose symbols are the same
- * then answers for both inodes.
+ * another inode: there the build-id proposes an entry and the *contents* decide, since
+ * the build-id of a hostile file may be a copy of libc's. An entry whose symbols are
+ * the same then answers for both inodes.
  *
- * One lock. It is never held while a file is read: two threads may read the same file at the
- * same time, and the second to finish takes the first one's result.
+ * One lock. It is never held while a file is read: two threads may read the same file
+ * at the same time, and the second to finish takes the first one's result.
  *
- * What somebody refers to stays. What nobody refers to stays too, up to IDLE_LIMIT objs, the
- * least recently released going first: a short-lived session on a process like the last one
- * then reads nothing. 64 objs are what two or three common programs map; with symbols, 0.1 to
- * 0.5 MB each.
+ * What somebody refers to stays. What nobody refers to stays too, up to IDLE_LIMIT
+ * objs, the least recently released going first: a short-lived session on a process
+ * like the last one then reads nothing. 64 objs are what two or three common programs
+ * map; with symbols, 0.1 to 0.5 MB each.
  */
 #include "obj/file.h"
 
@@ -56,7 +56,7 @@ static bool is_entry_of(const struct entry *e, const struct stat *st)
 	       same_time(&e->mtime, &st->st_mtim) && same_time(&e->ctime, &st->st_ctim);
 }
 
-/* --- the idle list; all under lock ------------------------------------------------------ */
+/* --- the idle list; all under lock ------------------------------------------------ */
 
 static void push_idle(struct obj *o)
 {
@@ -103,7 +103,8 @@ static void drop_entries(const struct obj *o)
 	nentries = kept;
 }
 
-/* Takes idle objs beyond `limit` out of the cache: a list through `older`, to be freed. */
+/* Takes idle objs beyond `limit` out of the cache: a list through `older`, to be
+ * freed. */
 static struct obj *evict(size_t limit)
 {
 	struct obj *gone = NULL;
@@ -131,7 +132,7 @@ static void free_list(struct obj *o)
 	}
 }
 
-/* --- look-up and insertion --------------------------------------------------------------- */
+/* --- look-up and insertion -------------------------------------------------------- */
 
 struct obj *obj_cache_find(const struct stat *st)
 {
@@ -256,7 +257,7 @@ struct obj *obj_cache_add(struct obj *o, const struct stat *st)
 	return equal;
 }
 
-/* --- references --------------------------------------------------------------------------- */
+/* --- references ------------------------------------------------------------------- */
 
 struct obj *obj_ref(struct obj *o)
 {
@@ -277,8 +278,8 @@ static bool drop_not_last(struct obj *o)
 }
 
 /*
- * The last reference goes under the lock: between a drop to 0 and the lock, another thread
- * could find the obj, release it, and have it evicted and freed.
+ * The last reference goes under the lock: between a drop to 0 and the lock, another
+ * thread could find the obj, release it, and have it evicted and freed.
  */
 void obj_unref(struct obj *o)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * .dynsym of a file without section headers (sstrip, some packers): the dynamic section says
- * where it is, and the hash table how long.
+ * .dynsym of a file without section headers (sstrip, some packers): the dynamic section
+ * says where it is, and the hash table how long.
  */
 #include "obj/file.h"
 

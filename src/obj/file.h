@@ -31,7 +31,8 @@ struct obj_extent {
 	uint64_t start, end; /* [start, end) in the file's own addresses */
 };
 
-/* Stretch of addresses that one symbol answers for; its start stands in a parallel array. */
+/* Stretch of addresses that one symbol answers for; its start stands in a parallel
+ * array. */
 struct obj_span {
 	uint64_t end; /* exclusive */
 	uint32_t ref; /* symbol, see OBJ_REF */
@@ -126,11 +127,12 @@ static inline const Elf64_Sym *obj_ref_sym(const struct obj *o, uint32_t ref)
 	return &obj_ref_raw(o, ref)->sym[ref & ~OBJ_REF_DYNSYM];
 }
 
-/* Looks in the cache for the file that st describes: a new reference, or NULL. (cache.c) */
+/* Looks in the cache for the file that st describes: a new reference, or NULL.
+ * (cache.c) */
 struct obj *obj_cache_find(const struct stat *st);
 
-/* Offers a fresh obj (one reference) to the cache: gives back it, or an equal one that was
- * there before, o then being freed. (cache.c) */
+/* Offers a fresh obj (one reference) to the cache: gives back it, or an equal one that
+ * was there before, o then being freed. (cache.c) */
 struct obj *obj_cache_add(struct obj *o, const struct stat *st);
 
 #endif

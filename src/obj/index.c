@@ -2,24 +2,25 @@
 /*
  * Symbols prepared for look-ups.
  *
- * By address. The address space of the file is cut into disjoint spans, each with the one
- * symbol that answers for it, so that a look-up is one binary search and decides nothing.
- * Symbols may nest and overlap: of those that hold an address the one that begins last
- * wins (the innermost), and of several that begin at one address the contract's preference
- * decides. Cutting is one pass over the symbols in order of address with a stack of those
- * that have begun and not ended; each symbol is pushed once and popped once and adds at most
- * two spans, so a hostile table of nested symbols costs no more than another.
+ * By address. The address space of the file is cut into disjoint spans, each with the
+ * one symbol that answers for it, so that a look-up is one binary search and decides
+ * nothing. Symbols may nest and overlap: of those that hold an address the one that
+ * begins last wins (the innermost), and of several that begin at one address the
+ * contract's preference decides. Cutting is one pass over the symbols in order of
+ * address with a stack of those that have begun and not ended; each symbol is pushed
+ * once and popped once and adds at most two spans, so a hostile table of nested symbols
+ * costs no more than another.
  *
- * A symbol of size 0 (a label of assembly code) reaches to the next symbol, at most to the
- * end of its section. That is a guess, where a size is a statement: labels have spans of
- * their own, searched when no sized symbol answers.
+ * A symbol of size 0 (a label of assembly code) reaches to the next symbol, at most to
+ * the end of its section. That is a guess, where a size is a statement: labels have
+ * spans of their own, searched when no sized symbol answers.
  *
- * By name. Entries are sorted by preference, then (stably) spread over buckets by hash: the
- * first in its bucket with the right name is the best one.
+ * By name. Entries are sorted by preference, then (stably) spread over buckets by hash:
+ * the first in its bucket with the right name is the best one.
  *
  * Bounds: n log n in the number of symbols. Names may overlap each other in the string
- * table, so a small file can hold millions of long ones: what is hashed, and how much of
- * two names is compared, has a budget.
+ * table, so a small file can hold millions of long ones: what is hashed, and how much
+ * of two names is compared, has a budget.
  */
 #include "obj/file.h"
 
@@ -47,7 +48,7 @@ struct candidate {
 	unsigned compare;    /* bytes of the name that count */
 };
 
-/* --- which symbols, and how good they are --------------------------------------------- */
+/* --- which symbols, and how good they are ----------------------------------------- */
 
 static bool is_function(const Elf64_Sym *sym)
 {
@@ -56,7 +57,8 @@ static bool is_function(const Elf64_Sym *sym)
 	return type == STT_FUNC || type == STT_GNU_IFUNC;
 }
 
-/* Names that mark code and data among instructions: ARM ELF, AArch64 ELF, RISC-V psABI. */
+/* Names that mark code and data among instructions: ARM ELF, AArch64 ELF, RISC-V
+ * psABI. */
 static bool is_mapping_symbol(const struct obj *o, const char *name)
 {
 	unsigned machine = o->header.e_machine;
@@ -155,7 +157,8 @@ static int compare_merit(const struct candidate *a, const struct candidate *b)
 	return a->ref < b->ref ? -1 : a->ref > b->ref;
 }
 
-/* By address; the best of one address last, so that it comes to lie on top of the stack. */
+/* By address; the best of one address last, so that it comes to lie on top of the
+ * stack. */
 static int compare_candidates(const void *pa, const void *pb)
 {
 	const struct candidate *a = pa, *b = pb;
@@ -165,7 +168,7 @@ static int compare_candidates(const void *pa, const void *pb)
 	return compare_merit(b, a);
 }
 
-/* --- labels ----------------------------------------------------------------------------- */
+/* --- labels ----------------------------------------------------------------------- */
 
 /* The end of what holds sym: its section, or without sections its segment. */
 static uint64_t limit_of(const struct obj *o, const struct candidate *c)
@@ -215,7 +218,7 @@ static size_t split_labels(const struct obj *o, struct candidate *c, size_t n,
 	return n - sized;
 }
 
-/* --- spans ------------------------------------------------------------------------------- */
+/* --- spans ------------------------------------------------------------------------ */
 
 static int init_spans(struct obj_spans *s, size_t max)
 {
@@ -325,7 +328,7 @@ static int index_addresses(const struct obj *o, struct obj_index *x)
 	return err ? err : keep_labels(label, nlabel, &x->labels);
 }
 
-/* --- names ------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------ */
 
 uint32_t obj_hash(const char *name, size_t len)
 {
@@ -412,7 +415,8 @@ static void fill_buckets(struct obj_index *x, const struct obj_name *from, size_
 		x->bucket[(from[i].hash >> shift) + 1]++;
 	for (size_t b = 0; b < nbucket; b++)
 		x->bucket[b + 1] += x->bucket[b];
-	/* Now each bucket's start; filling moves it to its end, which is the next one's start. */
+	/* Now each bucket's start; filling moves it to its end, which is the next
+	 * one's start. */
 	for (size_t i = 0; i < n; i++)
 		x->name[x->bucket[from[i].hash >> shift]++] = from[i];
 	memmove(x->bucket + 1, x->bucket, nbucket * sizeof(*x->bucket));

@@ -74,16 +74,16 @@ uint64_t obj_offset_of(const struct obj *o, uint64_t vaddr)
 	return UINT64_MAX;
 }
 
-/* --- notes -------------------------------------------------------------------------- */
+/* --- notes ------------------------------------------------------------------------ */
 
 static size_t round_up(size_t n, size_t align)
 {
 	return (n + align - 1) & ~(align - 1);
 }
 
-/* Keeps the build-id when the note at `note`, `left` bytes long at most, is one. Returns the
- * bytes that the note takes, 0 when it does not fit. Numbers are in the host's order here:
- * a file of the other byte order has no build-id to us. */
+/* Keeps the build-id when the note at `note`, `left` bytes long at most, is one.
+ * Returns the bytes that the note takes, 0 when it does not fit. Numbers are in the
+ * host's order here: a file of the other byte order has no build-id to us. */
 static size_t scan_note(struct obj *o, const char *note, size_t left, size_t align)
 {
 	Elf64_Nhdr nh; /* the same in both classes */
@@ -124,7 +124,7 @@ static int scan_notes(const struct obj_source *src, struct obj *o, const Elf64_P
 	return 0;
 }
 
-/* --- dynamic section ---------------------------------------------------------------- */
+/* --- dynamic section -------------------------------------------------------------- */
 
 static int read_soname(const struct obj_source *src, struct obj *o, const Elf64_Dyn *dyn,
 		       size_t n)
@@ -160,7 +160,7 @@ static int load_dynamic(const struct obj_source *src, struct obj *o, const Elf64
 	return err;
 }
 
-/* --- what program headers and sections lead to ------------------------------------------ */
+/* --- what program headers and sections lead to ------------------------------------ */
 
 static int load_one_header(const struct obj_source *src, struct obj *o,
 			   const Elf64_Phdr *ph)
@@ -234,7 +234,7 @@ static int load_table(const struct obj_source *src, struct obj_raw *raw,
 					 &raw->n));
 }
 
-/* --- versions of .dynsym ---------------------------------------------------------------- */
+/* --- versions of .dynsym ---------------------------------------------------------- */
 
 /* Keeps the name of version def->vd_ndx. `off` is where def stands in the `len` bytes. */
 static void keep_version(struct obj *o, const char *bytes, size_t len, size_t off,

@@ -2,33 +2,35 @@
 /*
  * ELF files as tables.
  *
- * A `struct obj` is what pgrab knows of one ELF file: header, loadable segments, build-id,
- * the names of interpreter and library, and its two symbol tables. It is made once
- * (load.c, reading through read.c), never changed, counted, and shared by every process of
- * the host's that maps the file (cache.c).
+ * A `struct obj` is what pgrab knows of one ELF file: header, loadable segments,
+ * build-id, the names of interpreter and library, and its two symbol tables. It is made
+ * once (load.c, reading through read.c), never changed, counted, and shared by every
+ * process of the host's that maps the file (cache.c).
  *
- * Copies only. Whatever is needed later is copied at obj_get_fd(): the descriptor is the
- * caller's and is closed; keeping one for each library would eat the host's descriptor
- * table; and a mapping of the file would turn its truncation into a SIGBUS in the host. The
- * copy is one read of the symbol and string sections (some 100 KB for a libc, 20 to 50 µs).
+ * Copies only. Whatever is needed later is copied at obj_get_fd(): the descriptor is
+ * the caller's and is closed; keeping one for each library would eat the host's
+ * descriptor table; and a mapping of the file would turn its truncation into a SIGBUS
+ * in the host. The copy is one read of the symbol and string sections (some 100 KB for
+ * a libc, 20 to 50 µs).
  *
- * Lazy. Sorting and hashing cost more than the copy and are put off to the first look-up
- * (index.c). The index is made under the obj's lock and published through an atomic
- * pointer; from then on look-ups take no lock and allocate nothing. Should memory run out,
- * nothing is published and the next look-up tries again.
+ * Lazy. Sorting and hashing cost more than the copy and are put off to the first
+ * look-up (index.c). The index is made under the obj's lock and published through an
+ * atomic pointer; from then on look-ups take no lock and allocate nothing. Should
+ * memory run out, nothing is published and the next look-up tries again.
  *
  * Hostile files. Every offset and length is checked against the size of the file before
- * anything is allocated or read, each byte is read once, and there are bounds on the numbers
- * of sections and symbols (read.h): a file can be refused, or come out with fewer symbols, but
- * not take unbounded time or memory. What a file *says* may be a lie; nothing here acts on it
- * beyond answering look-ups.
+ * anything is allocated or read, each byte is read once, and there are bounds on the
+ * numbers of sections and symbols (read.h): a file can be refused, or come out with
+ * fewer symbols, but not take unbounded time or memory. What a file *says* may be a
+ * lie; nothing here acts on it beyond answering look-ups.
  *
  * Addresses are the file's own throughout: the load bias is the image's business.
  *
- * Which symbol answers for an address: a sized one that holds it, before labels of size 0;
- * the one that begins last; among those that begin at one address function before data,
- * non-local before local, fewer leading underscores, smaller size, strcmp; .symtab before
- * .dynsym for one and the same. Absolute and undefined symbols have no address here.
+ * Which symbol answers for an address: a sized one that holds it, before labels of size
+ * 0; the one that begins last; among those that begin at one address function before
+ * data, non-local before local, fewer leading underscores, smaller size, strcmp;
+ * .symtab before .dynsym for one and the same. Absolute and undefined symbols have no
+ * address here.
  *
  * Not done here: separate debug files, .gnu_debugdata, demangling.
  */
@@ -123,7 +125,7 @@ const uint8_t *obj_build_id(const struct obj *o, size_t *ret_len)
 	return o->build_id_len ? o->build_id : NULL;
 }
 
-/* --- look-ups --------------------------------------------------------------------------- */
+/* --- look-ups --------------------------------------------------------------------- */
 
 static int make_index(struct obj *o, const struct obj_index **ret)
 {
@@ -164,7 +166,8 @@ static void fill_symbol(const struct obj *o, uint32_t ref, struct obj_symbol *re
 	ret->table = ref & OBJ_REF_DYNSYM ? OBJ_DYNSYM : OBJ_SYMTAB;
 }
 
-/* The span that holds vaddr, or NULL. No branch in the loop depends on what is compared. */
+/* The span that holds vaddr, or NULL. No branch in the loop depends on what is
+ * compared. */
 static inline const struct obj_span *find_span(const struct obj_spans *s, uint64_t vaddr)
 {
 	const uint64_t *base = s->start;

@@ -35,10 +35,11 @@ struct obj_symbol {
 };
 
 /*
- * The obj of the file open at fd, from the process-wide cache (key: build-id and size, else
- * device, inode, size, mtime) or read now. A new reference. fd is borrowed and not moved.
- * -ENOEXEC not ELF or garbage, -ENOMEM, -errno. Any thread; reads the file. Symbol tables
- * are read at the first look-up, once.
+ * The obj of the file open at fd, from the process-wide cache (key: device, inode, size,
+ * mtime, ctime; files of one build-id and size share an obj when their contents are equal)
+ * or read now. A new reference. fd is borrowed and not moved. -ENOEXEC not ELF or garbage,
+ * -ENOMEM, -errno. Any thread; reads what it will ever need of the file (about 0.1 ms for a
+ * libc) and keeps no descriptor. Symbol tables are indexed at the first look-up, once.
  */
 int obj_get_fd(int fd, struct obj **ret);
 
@@ -67,8 +68,9 @@ int obj_lookup_name(struct obj *o, const char *name, struct obj_symbol *ret);
 
 /*
  * The symbol whose [st_value, st_value + st_size) holds vaddr (a symbol of size 0 reaches to
- * the next one in its section), by CONTRACT's preference among several: function before
- * data, non-local before local, fewer leading underscores, smaller size, strcmp.
+ * the next one in its section, and answers where no sized one does). Of several that hold it
+ * the one that begins last; of several that begin there by CONTRACT's preference: function
+ * before data, non-local before local, fewer leading underscores, smaller size, strcmp.
  * 0 or -ENOENT. O(log n), no lock, no allocation when warm.
  */
 int obj_lookup_addr(struct obj *o, uint64_t vaddr, struct obj_symbol *ret);

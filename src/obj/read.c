@@ -172,7 +172,8 @@ int obj_read_header(struct obj_source *src, Elf64_Ehdr *ret)
 	return 0;
 }
 
-/* How one kind of record is read: its sizes, and how the 32-bit form becomes the other. */
+/* How one kind of record is read: its sizes, and how the 32-bit form becomes the
+ * other. */
 struct record {
 	Elf_Type type;       /* for libelf */
 	size_t narrow, wide; /* bytes in a 32-bit file, in a 64-bit file */

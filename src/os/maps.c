@@ -2,15 +2,15 @@
 /*
  * /proc/PID/maps, and the files behind it.
  *
- * A line is `start-end perms offset major:minor inode   path`. The kernel writes the path
- * with newlines, and nothing else, as \012 (seq_path(.., "\n") in fs/proc/task_mmu.c), so
- * that is all that is undone: a backslash in a name stands for itself. ` (deleted)` is
- * appended to the path of an unlinked file; a file may also be *called* that, which only
- * the inode can tell (see open_path).
+ * A line is `start-end perms offset major:minor inode   path`. The kernel writes the
+ * path with newlines, and nothing else, as \012 (seq_path(.., "\n") in
+ * fs/proc/task_mmu.c), so that is all that is undone: a backslash in a name stands for
+ * itself. ` (deleted)` is appended to the path of an unlinked file; a file may also be
+ * *called* that, which only the inode can tell (see open_path).
  *
- * The text is read whole and parsed into one block, array first, strings behind. It can be
- * far longer than other files (65,530 mappings by default, and that limit is a sysctl):
- * MAPS_LIMIT ends it.
+ * The text is read whole and parsed into one block, array first, strings behind. It can
+ * be far longer than other files (65,530 mappings by default, and that limit is a
+ * sysctl): MAPS_LIMIT ends it.
  */
 #include "os/procfs.h"
 
@@ -116,7 +116,8 @@ static bool parse_line(char *s, struct procfs_map *m)
 	    !take_perms(&s, m) || !take_field(&s, 16, ' ', &m->offset) ||
 	    !take_field(&s, 16, ':', &major) || !take_field(&s, 16, ' ', &minor))
 		return false;
-	/* Kernels differ in whether white space follows the inode of a nameless mapping. */
+	/* Kernels differ in whether white space follows the inode of a nameless
+	 * mapping. */
 	if (!take_field(&s, 10, ' ', &m->inode) && !take_field(&s, 10, '\0', &m->inode))
 		return false;
 	path = s[-1] ? s + strspn(s, " ") : s - 1;
@@ -175,8 +176,8 @@ int procfs_maps(pid_t pid, pid_t tid, struct procfs_map **ret_maps, size_t *ret_
 }
 
 /*
- * True for filesystems whose stat(2) names another device than maps does: btrfs (one device
- * a subvolume), overlayfs (the layer's, before Linux 6.8), bcachefs.
+ * True for filesystems whose stat(2) names another device than maps does: btrfs (one
+ * device a subvolume), overlayfs (the layer's, before Linux 6.8), bcachefs.
  */
 static bool has_unsure_device(int fd)
 {
@@ -226,8 +227,8 @@ static int open_if_same(int path_fd, const struct procfs_map *m)
 }
 
 /*
- * Through map_files: the very file, whatever its name has become. Following these links takes
- * CAP_SYS_ADMIN or, since Linux 5.9, CAP_CHECKPOINT_RESTORE (proc(5)).
+ * Through map_files: the very file, whatever its name has become. Following these links
+ * takes CAP_SYS_ADMIN or, since Linux 5.9, CAP_CHECKPOINT_RESTORE (proc(5)).
  */
 static int open_map_file(pid_t pid, const struct procfs_map *m)
 {

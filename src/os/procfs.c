@@ -3,25 +3,25 @@
  * /proc as values (proc(5)).
  *
  * Each function opens one file, reads it whole, closes it and hands back a plain value:
- * nothing is kept, nothing is cached, no policy is applied. So there is no state to protect
- * and any thread may call anything. maps has a file of its own (maps.c).
+ * nothing is kept, nothing is cached, no policy is applied. So there is no state to
+ * protect and any thread may call anything. maps has a file of its own (maps.c).
  *
  * What /proc does to its readers, and what is done about it:
- *  - a file is made up while it is read. One read(2) gives what one buffer of the kernel
- *    holds, often a page, so every reader loops until 0; a record is never torn within
- *    one line, but the process moves on between two reads;
+ *  - a file is made up while it is read. One read(2) gives what one buffer of the
+ *    kernel holds, often a page, so every reader loops until 0; a record is never torn
+ *    within one line, but the process moves on between two reads;
  *  - a process that is gone shows as ENOENT at the open and as ESRCH at the read. Both
  *    become -ESRCH here, unless the process is there and merely has no such file;
  *  - names chosen by the process come raw: the comm in `stat` may hold spaces,
- *    parentheses and newlines, so it ends at the *last* `)`, the numbers behind it being
- *    the kernel's own. In `status` the kernel escapes it (newline as \n), so a line that
- *    begins with a key is the kernel's;
- *  - a file may be as long as the process cares to make it (cmdline, environ): 16 MiB is
- *    where we stop.
+ *    parentheses and newlines, so it ends at the *last* `)`, the numbers behind it
+ *    being the kernel's own. In `status` the kernel escapes it (newline as \n), so a
+ *    line that begins with a key is the kernel's;
+ *  - a file may be as long as the process cares to make it (cmdline, environ): 16 MiB
+ *    is where we stop.
  *
- * When the victim dies right here, the answer is -ESRCH, an empty list, or what it was a
- * moment ago; a caller that must know holds a pidfd and asks procfs_pidfd_alive() last.
- * Identity (pid and start time) is the caller's business.
+ * When the victim dies right here, the answer is -ESRCH, an empty list, or what it was
+ * a moment ago; a caller that must know holds a pidfd and asks procfs_pidfd_alive()
+ * last. Identity (pid and start time) is the caller's business.
  */
 #include "os/procfs.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How the files of this folder read /proc; and its parsers, apart from the reading, so that
- * they can be tested on text made by hand.
+ * How the files of this folder read /proc; and its parsers, apart from the reading, so
+ * that they can be tested on text made by hand.
  */
 #ifndef PGRAB_OS_PROCFS_READ_H
 #define PGRAB_OS_PROCFS_READ_H
@@ -16,18 +16,20 @@ enum {
 /* Opens /proc/PID/NAME, with a tid /proc/PID/task/TID/NAME: a descriptor or -errno. */
 int procfs_open(pid_t pid, pid_t tid, const char *name);
 
-/* The negative errno of a failed open there: -ESRCH when the process or thread is gone. */
+/* The negative errno of a failed open there: -ESRCH when the process or thread is
+ * gone. */
 int procfs_errno(pid_t pid, pid_t tid);
 
-/* Everything that fd gives, NUL behind it; `first` bytes assumed, -E2BIG over `limit` (about). */
+/* Everything that fd gives, NUL behind it; `first` bytes assumed, -E2BIG over
+ * `limit` (about). */
 int procfs_read_all(int fd, size_t first, size_t limit, char **ret_buf, size_t *ret_len);
 
 /* The text of stat, and of status, as a value. -EINVAL: not such a text. */
 int procfs_parse_stat(const char *text, struct procfs_stat *ret);
 int procfs_parse_status(const char *text, struct procfs_status *ret);
 
-/* The text of maps (changed on the way) as for procfs_maps(). Lines that make no sense, or
- * that go back in address, are left out. */
+/* The text of maps (changed on the way) as for procfs_maps(). Lines that make no sense,
+ * or that go back in address, are left out. */
 int procfs_parse_maps(char *text, size_t len, struct procfs_map **ret_maps,
 		      size_t *ret_n);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Snapshots of this process: what it has mapped is known from the dynamic linker itself. */
+/* Snapshots of this process: what it has mapped is known from the dynamic linker
+ * itself. */
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
@@ -114,7 +115,7 @@ __attribute__((noinline)) int image_test_landmark(int x)
 	return x * 3 + 1;
 }
 
-/* --- objects ---------------------------------------------------------------------------- */
+/* --- objects ---------------------------------------------------------------------- */
 
 /* What holds with and without link maps. */
 static void check_self(struct image *im)
@@ -261,7 +262,7 @@ static void data_files_are_no_objects(void **state)
 	close(junk);
 }
 
-/* --- one file twice --------------------------------------------------------------------------- */
+/* --- one file twice --------------------------------------------------------------- */
 
 static void dlmopen_copies_are_two(void **state)
 {
@@ -356,7 +357,7 @@ static void adjacent_copies_are_two(void **state)
 	close(fd);
 }
 
-/* --- symbols ---------------------------------------------------------------------------------- */
+/* --- symbols ---------------------------------------------------------------------- */
 
 static void symbols_both_ways(void **state)
 {

@@ -25,7 +25,7 @@ enum {
 	PAGE = 4096
 };
 
-/* --- pieces --------------------------------------------------------------------------- */
+/* --- pieces ----------------------------------------------------------------------- */
 
 static const struct mem_piece three_pieces[] = {
 	{ .addr = 0x2000, .len = 4, .data = "efgh" },
@@ -117,7 +117,7 @@ static void strings_stay_in_their_page(void **state)
 	assert_int_equal(w.highest, 0x2000);
 }
 
-/* --- live --------------------------------------------------------------------------------- */
+/* --- live ------------------------------------------------------------------------- */
 
 /* Three pages; the one in the middle is taken away. */
 static char *map_holed(void)
@@ -131,7 +131,8 @@ static char *map_holed(void)
 	return p;
 }
 
-/* Everything a live target promises, on ourselves. The exit status of a child: no asserts. */
+/* Everything a live target promises, on ourselves. The exit status of a child: no
+ * asserts. */
 static int check_live(void)
 {
 	char *p = map_holed(), buf[3 * PAGE];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory runs out at the n-th allocation, for every n: each call fails clean, and works again
- * afterwards. Linked with --wrap, so that every allocation of the library passes here.
+ * Memory runs out at the n-th allocation, for every n: each call fails clean, and works
+ * again afterwards. Linked with --wrap, so that every allocation of the library passes
+ * here.
  */
 #include <errno.h>
 #include <fcntl.h>

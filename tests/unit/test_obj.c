@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ELF files as tables: one made by hand, so that every preference can be seen; real ones; and
- * both of them damaged systematically.
+ * ELF files as tables: one made by hand, so that every preference can be seen; real
+ * ones; and both of them damaged systematically.
  */
 #include <dlfcn.h>
 #include <elf.h>
@@ -24,7 +24,7 @@
 #include "obj/obj.h"
 #include "util/scope.h"
 
-/* --- an ELF file made by hand ------------------------------------------------------------ */
+/* --- an ELF file made by hand ----------------------------------------------------- */
 
 enum {
 	TEXT_ADDR = 0x1000, /* .text and the data behind it */
@@ -288,7 +288,7 @@ static uint64_t value_of(struct obj *o, const char *name)
 		NULL, 0, 0, 0, 0, 0, 0                                                   \
 	}
 
-/* --- what a file says of itself --------------------------------------------------------------- */
+/* --- what a file says of itself --------------------------------------------------- */
 
 static void header_is_read(void **state)
 {
@@ -334,7 +334,7 @@ static void no_elf_no_obj(void **state)
 	assert_ptr_equal(o, state);
 }
 
-/* --- look-up by address ------------------------------------------------------------------------ */
+/* --- look-up by address ----------------------------------------------------------- */
 
 static void sizes_are_exact(void **state)
 {
@@ -473,7 +473,7 @@ static void mapping_symbols_are_no_symbols(void **state)
 	obj_unref(o);
 }
 
-/* --- look-up by name --------------------------------------------------------------------------- */
+/* --- look-up by name -------------------------------------------------------------- */
 
 static void names_by_table_and_binding(void **state)
 {
@@ -574,7 +574,7 @@ static void without_sections_by_the_hash_table(void **state)
 	obj_unref(o);
 }
 
-/* --- 32 bits, other byte order ------------------------------------------------------------------- */
+/* --- 32 bits, other byte order ---------------------------------------------------- */
 
 struct image32 {
 	Elf32_Ehdr eh;
@@ -673,7 +673,7 @@ static void other_byte_order(void **state)
 	check_narrow(&f);
 }
 
-/* --- real files, the cache ---------------------------------------------------------------------- */
+/* --- real files, the cache -------------------------------------------------------- */
 
 static struct obj *get_path(const char *path)
 {
@@ -880,7 +880,7 @@ static void many_threads_one_file(void **state)
 	}
 }
 
-/* --- damage ------------------------------------------------------------------------------------ */
+/* --- damage ----------------------------------------------------------------------- */
 
 static int touch(void *arg, const struct obj_symbol *s)
 {

@@ -318,7 +318,7 @@ static void pidfd_tells_the_living(void **state)
 	close(fd);
 }
 
-/* --- mapped files ------------------------------------------------------------------- */
+/* --- mapped files ----------------------------------------------------------------- */
 
 /* A file of one page in a directory of its own, mapped. */
 struct mapped {
@@ -391,7 +391,7 @@ static void finds_a_file_with_a_hard_name(void **state)
 	struct procfs_map m;
 	struct mapped f;
 
-	map_file(&f, "a\nb \\012 (deleted)");
+	map_file(&f, "a\nb \\040 (deleted)");
 	m = find_map(f.at, &block);
 	assert_true(m.deleted); /* called so: the text cannot tell */
 	assert_int_equal(first_byte(procfs_open_mapped(getpid(), &m)), 'A');

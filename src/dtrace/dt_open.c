@@ -86,6 +86,7 @@ dtrace_hdl_t *dtrace_open(int version, int flags, int *errp)
 		free(dtp);
 		return refuse(err, errp);
 	}
+	hold_keeper_use();
 	return dtp;
 }
 
@@ -99,6 +100,7 @@ TS_UNCHECKED void dtrace_close(dtrace_hdl_t *dtp)
 	pthread_cond_destroy(&dtp->cond);
 	pthread_mutex_destroy(&dtp->lock);
 	free(dtp);
+	hold_keeper_unuse();
 }
 
 pid_t dtrace_target(dtrace_hdl_t *dtp)

@@ -264,6 +264,19 @@ int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);
 /* Pid of this process's keeper, or 0 when none runs. */
 pid_t hold_keeper_pid(void);
 
+/*
+ * Sessions say that they are there: when the last of them goes and nothing is held, the keeper
+ * ends too, so that a host is left as it was. A keeper that only bare handles have used stays for
+ * the next of them. hold_forget_keeper() ends one that holds nothing, at once.
+ */
+void hold_keeper_use(void);
+void hold_keeper_unuse(void);
+void hold_forget_keeper(void);
+
+/* This process lets go of its keeper, which ends with its last victim; holds that there are keep
+ * working. The next grab or create starts another. */
+void hold_forget_keeper(void);
+
 /* Path of the keeper's program: PGRAB_KEEPER, else libexec beside the library, else the build
  * tree's; 0 or -ENOENT. buf gets the path tried last. */
 int hold_keeper_path(char *buf, size_t size);

@@ -40,6 +40,7 @@ enum {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct hub *current; /* guarded by lock; one reference */
+static unsigned users;      /* guarded by lock; sessions that are open */
 
 /* Lock held. */
 static void close_all(struct hub *hub)
@@ -317,6 +318,16 @@ void hub_drop(struct hub *hub)
 	pthread_mutex_unlock(&lock);
 }
 
+void hold_forget_keeper(void)
+{
+	pthread_mutex_lock(&lock);
+	forget_inherited();
+	if (current)
+		unref(current);
+	current = NULL;
+	pthread_mutex_unlock(&lock);
+}
+
 pid_t hold_keeper_pid(void)
 {
 	pid_t pid;
@@ -325,4 +336,36 @@ pid_t hold_keeper_pid(void)
 	pid = current && current->owner == getpid() ? current->keeper : 0;
 	pthread_mutex_unlock(&lock);
 	return pid;
+}
+
+/* Holds have references of their own: one left is the process's. */
+static void end_unused(void)
+{
+	if (current && current->owner == getpid() && current->refs == 1) {
+		log_at(LOG_HOLD, 1, current->keeper, 0, "keeper is not needed any more");
+		unref(current);
+		current = NULL;
+	}
+}
+
+void hold_keeper_use(void)
+{
+	pthread_mutex_lock(&lock);
+	users++;
+	pthread_mutex_unlock(&lock);
+}
+
+void hold_keeper_unuse(void)
+{
+	pthread_mutex_lock(&lock);
+	if (--users == 0)
+		end_unused();
+	pthread_mutex_unlock(&lock);
+}
+
+void hold_forget_keeper(void)
+{
+	pthread_mutex_lock(&lock);
+	end_unused();
+	pthread_mutex_unlock(&lock);
 }

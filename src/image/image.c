@@ -40,8 +40,8 @@
 #include "util/log.h"
 
 enum {
-	VDSO_LIMIT = 64 << 10
-}; /* bytes; it has one to four pages */
+	VDSO_LIMIT = 64 << 10, /* bytes; it has one to four pages */
+};
 
 /* --- order ------------------------------------------------------------------------ */
 

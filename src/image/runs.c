@@ -30,7 +30,7 @@
 /* Runs among which a mapping looks for its own: mappings of two objects interleave only
  * where one filled a hole of the other. */
 enum {
-	LOOK_BACK = 16
+	LOOK_BACK = 16,
 };
 
 enum {

@@ -11,8 +11,8 @@
  * One lock. It is never held while a file is read: two threads may read the same file
  * at the same time, and the second to finish takes the first one's result.
  *
- * What somebody refers to stays. What nobody refers to stays too, up to IDLE_LIMIT
- * objs, the least recently released going first: a short-lived session on a process
+ * What somebody refers to stays. What nobody refers to stays too, up to
+ * OBJ_IDLE_LIMIT objs, the least recently released going first: a short-lived session on a process
  * like the last one then reads nothing. 64 objs are what two or three common programs
  * map; with symbols, 0.1 to 0.5 MB each.
  */
@@ -22,10 +22,6 @@
 #include <string.h>
 
 #include "util/log.h"
-
-enum {
-	IDLE_LIMIT = 64
-}; /* objs that nobody refers to */
 
 /* One file as stat(2) shows it, and its obj. Several files may share an obj. */
 struct entry {
@@ -291,7 +287,7 @@ void obj_unref(struct obj *o)
 	if (atomic_fetch_sub(&o->refs, 1) == 1) {
 		if (o->cached) {
 			push_idle(o);
-			gone = evict(IDLE_LIMIT);
+			gone = evict(OBJ_IDLE_LIMIT);
 		} else {
 			o->older = NULL;
 			gone = o;
@@ -299,6 +295,16 @@ void obj_unref(struct obj *o)
 	}
 	pthread_mutex_unlock(&lock);
 	free_list(gone);
+}
+
+size_t obj_cache_idle(void)
+{
+	size_t n;
+
+	pthread_mutex_lock(&lock);
+	n = nidle;
+	pthread_mutex_unlock(&lock);
+	return n;
 }
 
 void obj_cache_trim(void)

@@ -14,6 +14,7 @@
 
 enum {
 	OBJ_MAX_BUILD_ID = 64, /* bytes kept; linkers make 8 to 32 */
+	OBJ_IDLE_LIMIT = 64,   /* objs in the cache that nobody refers to; see cache.c */
 	OBJ_NTABLES = 2,       /* .symtab and .dynsym */
 };
 
@@ -134,5 +135,8 @@ struct obj *obj_cache_find(const struct stat *st);
 /* Offers a fresh obj (one reference) to the cache: gives back it, or an equal one that
  * was there before, o then being freed. (cache.c) */
 struct obj *obj_cache_add(struct obj *o, const struct stat *st);
+
+/* How many objs the cache keeps that nobody refers to. (cache.c) */
+size_t obj_cache_idle(void);
 
 #endif

@@ -14,8 +14,8 @@
 #include "util/scope.h"
 
 enum {
-	MAX_VERSIONS = 0x8000
-}; /* an index has 15 bits (LSB, Symbol Versioning) */
+	MAX_VERSIONS = 0x8000, /* an index has 15 bits (LSB, Symbol Versioning) */
+};
 
 /* A part that the file has not, or has in a broken form, is left out. */
 static int optional(int err)

@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "obj/file.h"
 #include "obj/obj.h"
 #include "util/scope.h"
 
@@ -843,7 +844,9 @@ static void cache_is_bounded(void **state)
 		close(fd);
 		unlink(path);
 	}
+	assert_int_equal(obj_cache_idle(), OBJ_IDLE_LIMIT);
 	obj_cache_trim();
+	assert_int_equal(obj_cache_idle(), 0);
 }
 
 /* Looks everything up that it can, on a fresh obj that others use as well. */

@@ -273,10 +273,6 @@ void hold_keeper_use(void);
 void hold_keeper_unuse(void);
 void hold_forget_keeper(void);
 
-/* This process lets go of its keeper, which ends with its last victim; holds that there are keep
- * working. The next grab or create starts another. */
-void hold_forget_keeper(void);
-
 /* Path of the keeper's program: PGRAB_KEEPER, else libexec beside the library, else the build
  * tree's; 0 or -ENOENT. buf gets the path tried last. */
 int hold_keeper_path(char *buf, size_t size);

@@ -318,16 +318,6 @@ void hub_drop(struct hub *hub)
 	pthread_mutex_unlock(&lock);
 }
 
-void hold_forget_keeper(void)
-{
-	pthread_mutex_lock(&lock);
-	forget_inherited();
-	if (current)
-		unref(current);
-	current = NULL;
-	pthread_mutex_unlock(&lock);
-}
-
 pid_t hold_keeper_pid(void)
 {
 	pid_t pid;

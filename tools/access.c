@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: whether an attach would be allowed can be asked without one. Opening /proc/PID/mem
- * makes the kernel check PTRACE_MODE_ATTACH, as PTRACE_SEIZE does, security modules included
- * (ptrace(2), "Ptrace access mode checking"; proc(5)), and does nothing to the process. That
- * answer is the verdict. The rules are then gone through one by one, in the order of that page,
- * only to say *why*. Three refusals of PTRACE_SEIZE are not in that check: a kernel thread, somebody
- * who traces it already, and what is dead; they are looked at first.
+ * Theory: whether an attach would be allowed can be asked without one. Opening
+ * /proc/PID/mem makes the kernel check PTRACE_MODE_ATTACH, as PTRACE_SEIZE does, security
+ * modules included (ptrace(2), "Ptrace access mode checking"; proc(5)), and does nothing
+ * to the process. That answer is the verdict. The rules are then gone through one by one,
+ * in the order of that page, only to say *why*. Three refusals of PTRACE_SEIZE are not in
+ * that check: a kernel thread, somebody who traces it already, and what is dead; they are
+ * looked at first.
  *
- * Yama's mode 1 allows ancestors. It is the keeper that attaches, and the keeper is nobody's
- * ancestor: only a process that called prctl(PR_SET_PTRACER) is open to it without CAP_SYS_PTRACE.
+ * Yama's mode 1 allows ancestors. It is the keeper that attaches, and the keeper is
+ * nobody's ancestor: only a process that called prctl(PR_SET_PTRACER) is open to it
+ * without CAP_SYS_PTRACE.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +37,7 @@ struct question {
 	struct findings *to; /* where the answers go */
 };
 
-/* --- what is not a matter of permission ------------------------------------------------ */
+/* --- what is not a matter of permission --------------------------------------------- */
 
 static void find_nobody(pid_t pid, struct findings *to)
 {
@@ -120,7 +122,7 @@ static void check_kind(struct question *q)
 	check_tracer(q);
 }
 
-/* --- the rules of ptrace(2) ------------------------------------------------------------- */
+/* --- the rules of ptrace(2) --------------------------------------------------------- */
 
 static bool ids_match(const struct question *q)
 {

@@ -8,10 +8,10 @@
 #include "target.h"
 #include "task.h"
 
-/* The kernel's limit for all arguments together is a quarter of the stack's limit, 6 MiB at
- * most by default (execve(2)); what goes beyond is cut. */
+/* The kernel's limit for all arguments together is a quarter of the stack's limit, 6
+ * MiB at most by default (execve(2)); what goes beyond is cut. */
 enum {
-	ARGS_MAX = 8 * 1024 * 1024
+	ARGS_MAX = 8 * 1024 * 1024, /* bytes */
 };
 
 static void print_args(const char *text, size_t len)

@@ -9,24 +9,20 @@
 
 /* Capabilities that matter here (capabilities(7)). */
 enum {
-	CRED_SYS_PTRACE = 19,
-	CRED_SYS_ADMIN = 21,
-	CRED_PERFMON = 38,
-	CRED_BPF = 39
+	CRED_SYS_PTRACE = 19, /* hold processes that are not ours */
 };
 
 /* Who somebody is. */
 struct cred {
-	char name[64];      /* comm */
-	pid_t tgid;         /* process that it belongs to */
-	pid_t tracer;       /* who traces it, 0 nobody */
-	uid_t uid[4];       /* real, effective, saved, file system */
-	gid_t gid[4];       /* the same */
-	uint64_t permitted; /* CapPrm */
-	uint64_t effective; /* CapEff */
-	int seccomp;        /* 0 none, 1 strict, 2 filter */
-	unsigned
-		namespaces; /* how many pid namespaces deep it is seen from here, at least 1 */
+	char name[64];       /* comm */
+	pid_t tgid;          /* process that it belongs to */
+	pid_t tracer;        /* who traces it, 0 nobody */
+	uid_t uid[4];        /* real, effective, saved, file system */
+	gid_t gid[4];        /* the same */
+	uint64_t permitted;  /* CapPrm */
+	uint64_t effective;  /* CapEff */
+	int seccomp;         /* 0 none, 1 strict, 2 filter */
+	unsigned namespaces; /* pid namespaces from ours down to its own, 1 at least */
 };
 
 /* Of pid (0: ourselves): 0, or -1 with errno. */

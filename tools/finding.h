@@ -7,8 +7,8 @@
 #include <stddef.h>
 
 enum {
-	FINDINGS_MAX = 24,
-	FINDING_TEXT = 400
+	FINDINGS_MAX = 24,  /* of one process */
+	FINDING_TEXT = 400, /* bytes of a sentence */
 };
 
 /* How a finding bears on the question whether we may attach. */

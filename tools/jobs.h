@@ -22,11 +22,12 @@ enum job_use {
 	JOB_WAIT    /* a zombie has ended: good */
 };
 
-/* Opens each process; what cannot be had gets a sentence and is settled. *ret is allocated.
- * Returns how many failed. */
+/* Opens each process; what cannot be had gets a sentence and is settled. *ret is
+ * allocated. Returns how many failed. */
 size_t jobs_open(const pid_t *pids, size_t n, enum job_use use, struct job **ret);
 
-/* Sends sig to each that is not settled; one that fails gets a sentence. How many failed. */
+/* Sends sig to each that is not settled; one that fails gets a sentence. How many
+ * failed. */
 size_t jobs_signal(struct job *jobs, size_t n, int sig);
 
 /* Closes and frees. */

@@ -7,8 +7,8 @@
 #include <time.h>
 
 /*
- * A JSON string. A victim's names are bytes, JSON is Unicode: what is not UTF-8 becomes U+FFFD, one
- * for each byte, so that every line is valid whatever a file is called.
+ * A JSON string. A victim's names are bytes, JSON is Unicode: what is not UTF-8 becomes
+ * U+FFFD, one for each byte, so that every line is valid whatever a file is called.
  */
 void json_string(const char *text);
 

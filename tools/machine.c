@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: whether ptrace works here at all (a container's seccomp filter, a keeper that is not
- * installed, Yama 3) is found out by having the keeper attach to a child of our own that does
- * nothing else. It dies with us (PDEATHSIG), and allows any tracer, as Yama's mode 1 asks. The
- * child's TracerPid is the keeper, and its /proc/PID/exe the program. perf_event_open and bpf
- * are tried with requests that only look.
+ * Theory: whether ptrace works here at all (a container's seccomp filter, a keeper that
+ * is not installed, Yama 3) is found out by having the keeper attach to a child of our
+ * own that does nothing else. It dies with us (PDEATHSIG), and allows any tracer, as
+ * Yama's mode 1 asks. The child's TracerPid is the keeper, and its /proc/PID/exe the
+ * program. perf_event_open and bpf are tried with requests that only look.
  */
 #include <errno.h>
 #include <limits.h>
@@ -27,7 +27,7 @@
 #include "machine.h"
 #include "task.h"
 
-/* --- the keeper ----------------------------------------------------------------------- */
+/* --- the keeper --------------------------------------------------------------------- */
 
 /* A child that waits to be killed: its pid, or -1. */
 static pid_t fork_dummy(void)
@@ -113,7 +113,7 @@ static void try_keeper(struct findings *f)
 	kill_dummy(dummy);
 }
 
-/* --- the machine ------------------------------------------------------------------------ */
+/* --- the machine -------------------------------------------------------------------- */
 
 static void describe_us(struct findings *f, const struct cred *us)
 {
@@ -180,7 +180,7 @@ void machine_check(struct findings *ret)
 	try_keeper(ret);
 }
 
-/* --- breakpoints ------------------------------------------------------------------------- */
+/* --- breakpoints -------------------------------------------------------------------- */
 
 /* Opens a disabled breakpoint on ourselves: 0, or an errno. */
 static int try_perf(void)

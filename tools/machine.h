@@ -8,7 +8,8 @@
 /* Adds the findings; a bad one: we may attach to nothing at all. */
 void machine_check(struct findings *ret);
 
-/* How victims are protected from our own death, and what the kernel would offer instead. */
+/* How victims are protected from our own death, and what the kernel would offer
+ * instead. */
 void machine_protection(struct findings *ret);
 
 #endif

@@ -2,24 +2,26 @@
 /*
  * pgrab: looks inside, and holds, any Linux process without hurting it.
  *
- * Theory: each subcommand is a const struct command in a file of its own; this file has only the
- * table and what comes before a subcommand is known. The commands use the public headers
- * (libproc.h, dtrace.h) and /proc, as any other client of the library could, so they are
- * also its longest example.
+ * Theory: each subcommand is a const struct command in a file of its own; this file has
+ * only the table and what comes before a subcommand is known. The commands use the public
+ * headers (libproc.h, dtrace.h) and /proc, as any other client of the library could, so
+ * they are also its longest example.
  *
- * A command parses its whole command line before it touches a process: what makes no sense
- * (usage, exit 2) has then harmed nothing. Afterwards a process that fails gives one
- * sentence on stderr and exit 1, and does not keep the other processes from their turn.
+ * A command parses its whole command line before it touches a process: what makes no
+ * sense (usage, exit 2) has then harmed nothing. Afterwards a process that fails gives
+ * one sentence on stderr and exit 1, and does not keep the other processes from their
+ * turn.
  *
- * Helpers, each named for what it holds: options (command lines), output (stdout, stderr, failure to
- * write), text and json (a victim's bytes made harmless), target (the processes named),
- * task (/proc of threads), frame (addresses as module`function), signals (as something to poll),
- * session (a dtrace session and its sentences), access (may we attach).
+ * Helpers, each named for what it holds: options (command lines), output (stdout, stderr,
+ * failure to write), text and json (a victim's bytes made harmless), target (the
+ * processes named), task (/proc of threads), frame (addresses as module`function),
+ * signals (as something to poll), session (a dtrace session and its sentences), access
+ * (may we attach).
  *
- * The program has one thread of its own; the library's control threads never call into it.
- * When pgrab dies at any line, the keeper sees the last close: created victims are killed,
- * grabbed ones run on. So no command needs a clean-up that must not be missed, but
- * `stop`, whose very aim is to leave a process stopped.
+ * The program has one thread of its own; the library's control threads never call into
+ * it. When pgrab dies at any line, the keeper sees the last close: created victims are
+ * killed, grabbed ones run on. So no command needs a clean-up that must not be missed,
+ * but `stop`, whose very aim is to leave a process stopped.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +38,7 @@ static const struct command *const commands[] = {
 };
 
 enum {
-	NCOMMANDS = sizeof(commands) / sizeof(commands[0])
+	NCOMMANDS = sizeof(commands) / sizeof(commands[0]), /* of the table */
 };
 
 static void print_help(void)

@@ -18,9 +18,9 @@
 	}
 
 /*
- * The next option of the command itself, or -1; -h and -q are dealt with. `shorts` begins with
- * ":" (or "+:" when the first operand ends the options). Ends the program on an option that makes
- * no sense.
+ * The next option of the command itself, or -1; -h and -q are dealt with. `shorts` begins
+ * with ":" (or "+:" when the first operand ends the options). Ends the program on an
+ * option that makes no sense.
  */
 int options_next(const struct command *cmd, int argc, char **argv, const char *shorts,
 		 const struct option *longs);
@@ -35,7 +35,8 @@ void usage_error(const struct command *cmd, const char *fmt, ...)
 /* Prints the help of a command. */
 void options_help(const struct command *cmd);
 
-/* The process id that the text names (N or /proc/N); ends the program when it names none. */
+/* The process id that the text names (N or /proc/N); ends the program when it names
+ * none. */
 pid_t options_pid(const struct command *cmd, const char *text);
 
 /* The same for the operands from optind on, at least one: allocated, never NULL. */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: a tool's data is worth nothing when half of it was lost unseen. So every print goes
- * through output(), which keeps the errno of the first write that failed; commands look at
- * output_failed() in long loops, and the exit status is settled in output_finish(), once.
- * A reader that has gone (EPIPE) is no cause for words, any other failure is told.
+ * Theory: a tool's data is worth nothing when half of it was lost unseen. So every print
+ * goes through output(), which keeps the errno of the first write that failed; commands
+ * look at output_failed() in long loops, and the exit status is settled in
+ * output_finish(), once. A reader that has gone (EPIPE) is no cause for words, any other
+ * failure is told.
  *
- * SIGPIPE gets an empty handler instead of SIG_IGN: exec resets a handler to the default, so
- * the commands that run and watch create do not inherit an ignored SIGPIPE. Where the caller
- * had it ignored, it stays ignored for all.
+ * SIGPIPE gets an empty handler instead of SIG_IGN: exec resets a handler to the default,
+ * so the commands that run and watch create do not inherit an ignored SIGPIPE. Where the
+ * caller had it ignored, it stays ignored for all.
  *
  * stdout is fully buffered, 64 KiB, more than a line can have; a stream that is watched
  * live calls output_flush() after each line, which then is one write(2). stderr lines are
@@ -15,8 +16,9 @@
  * name), and written at once.
  *
  * A standard descriptor that is closed at the start is filled with /dev/null, so that no
- * socket to the keeper takes its number; stdout with one that cannot be written, so that losing the
- * data is an error. Both close on exec: a created command finds what pgrab was given.
+ * socket to the keeper takes its number; stdout with one that cannot be written, so that
+ * losing the data is an error. Both close on exec: a created command finds what pgrab was
+ * given.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -149,7 +151,8 @@ const char *colour(enum colour c)
 	return coloured ? sequences[c] : "";
 }
 
-/* One line on stderr, in one write. Newlines at the end of a sentence are ours to make. */
+/* One line on stderr, in one write. Newlines at the end of a sentence are ours to
+ * make. */
 static void say(const char *fmt, va_list ap)
 {
 	char text[2048], line[sizeof(text) * 4 + 16] = "pgrab: ";

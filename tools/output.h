@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What pgrab says: data on stdout, notices and failures on stderr as `pgrab: …`, one line each.
+ * What pgrab says: data on stdout, notices and failures on stderr as `pgrab: …`, a line
+ * each.
  */
 #ifndef PGRAB_TOOLS_OUTPUT_H
 #define PGRAB_TOOLS_OUTPUT_H
@@ -17,11 +18,13 @@ void output_quiet(void);
 /* Prints data. */
 void output(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Prints a string of the victim's with what could upset a terminal or a line as \n, \t, \\, \xHH. */
+/* Prints a string of the victim's with what could upset a terminal or a line as \n,
+ * \t, \\, \xHH. */
 void output_escaped(const char *text);
 void output_escaped_bytes(const char *bytes, size_t len);
 
-/* Passes everything on to the reader: after each line of a live stream, at the end of a unit. */
+/* Passes everything on to the reader: after each line of a live stream, at the end of
+ * a unit. */
 void output_flush(void);
 
 /* Has writing failed? Then there is no point in going on. */
@@ -30,16 +33,17 @@ bool output_failed(void);
 /* The reader is gone: as if a write had told so. */
 void output_hangup(void);
 
-/* Ends the output; the exit status, which is 1 when `status` says success but writing failed. */
+/* Ends the output; the exit status, which is 1 when `status` says success but writing
+ * failed. */
 int output_finish(int status);
 
 /* Escape sequences for a piece of the output; "" where colour is not wanted. */
 enum colour {
-	COLOUR_NONE,
-	COLOUR_HEAD,
-	COLOUR_GOOD,
-	COLOUR_BAD,
-	COLOUR_DIM
+	COLOUR_NONE, /* back to normal */
+	COLOUR_HEAD, /* headings: bold */
+	COLOUR_GOOD, /* green */
+	COLOUR_BAD,  /* red */
+	COLOUR_DIM,  /* what matters less */
 };
 const char *colour(enum colour c);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: to a shell, `pgrab run -- CMD` is CMD. So its exit status is CMD's, and signals do what
- * they would do to CMD. Those that the terminal sends (^C, ^\, hang-up) reach the whole
- * foreground group, CMD too: pgrab only has to outlive them, to hand on how CMD took them.
- * What somebody sends to pgrab alone (kill, timeout) is passed on to CMD. The two are told
- * apart by si_code: SI_KERNEL is the terminal (sigaction(2)). ^Z stops both, for they are
- * in one group, and fg continues both: nothing to do.
+ * Theory: to a shell, `pgrab run -- CMD` is CMD. So its exit status is CMD's, and signals
+ * do what they would do to CMD. Those that the terminal sends (^C, ^\, hang-up) reach the
+ * whole foreground group, CMD too: pgrab only has to outlive them, to hand on how CMD
+ * took them. What somebody sends to pgrab alone (kill, timeout) is passed on to CMD. The
+ * two are told apart by si_code: SI_KERNEL is the terminal (sigaction(2)). ^Z stops both,
+ * for they are in one group, and fg continues both: nothing to do.
  *
  * CMD is our child. If control over it is lost (an exec of a program that may not be
  * read), it is still that: its end is then waited for through its pidfd. SIGKILL of pgrab

@@ -18,8 +18,8 @@ enum signals_mode {
 
 /*
  * From now on the signals of the list (ended by 0) are caught; one that the caller had
- * ignored (nohup, a background job) stays ignored. Handlers, not a mask: exec resets them,
- * so a created command has its signals as the caller meant. 0, or -1 with errno.
+ * ignored (nohup, a background job) stays ignored. Handlers, not a mask: exec resets
+ * them, so a created command has its signals as the caller meant. 0, or -1 with errno.
  */
 int signals_catch(const int *sigs, enum signals_mode mode);
 

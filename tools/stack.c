@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: stop briefly, think later. Before the grab a read-only handle reads the mappings and opens
- * every object's file; with the process stopped only registers and return addresses are copied;
- * it runs on, and then addresses become names through the read-only handle. The pause that
- * is told is the time from the first thread's stop to the end of the release.
+ * Theory: stop briefly, think later. Before the grab a read-only handle reads the
+ * mappings and opens every object's file. The grab itself (start of the keeper, attach to
+ * each thread) stops nothing; then all threads are stopped at once, registers and return
+ * addresses copied, and it runs on. Only then addresses become names, through the
+ * read-only handle. The pause that is told is from the request to stop to the end of the
+ * release: what any thread stood at most.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -18,8 +20,9 @@
 #include "task.h"
 
 enum {
-	STACK_DEPTH = 512
-}; /* frames of one thread, as Pstack_iter() */
+	STACK_DEPTH = 512,     /* frames of one thread, as Pstack_iter() */
+	STACK_DEADLINE = 5000, /* ms until all threads must stand */
+};
 
 /* One thread. */
 struct thread {
@@ -32,18 +35,12 @@ struct thread {
 
 /* One process's threads. */
 struct dump {
-	struct thread *threads;  /* allocated */
-	size_t n, room;          /* used and allocated */
-	struct timespec stopped; /* CLOCK_REALTIME of the first stop; 0 not known */
-	bool nomem;              /* an allocation failed */
+	struct thread *threads; /* allocated */
+	size_t n, room;         /* used and allocated */
+	bool nomem;             /* an allocation failed */
 };
 
-/* --- while it is stopped --------------------------------------------------------------- */
-
-static bool earlier(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
-}
+/* --- while it is stopped ------------------------------------------------------------ */
 
 static int copy_thread(void *arg, const lwpstatus_t *st)
 {
@@ -64,8 +61,6 @@ static int copy_thread(void *arg, const lwpstatus_t *st)
 	*t = (struct thread){ .tid = st->pr_lwpid,
 			      .known = (st->pr_flags & PR_STOPPED) != 0 };
 	memcpy(t->regs, st->pr_reg, sizeof(t->regs));
-	if (!dump->stopped.tv_sec || earlier(&st->pr_tstamp, &dump->stopped))
-		dump->stopped = st->pr_tstamp;
 	return 0;
 }
 
@@ -87,46 +82,55 @@ static void copy_stack(struct ps_prochandle *P, struct dump *dump, struct thread
 		Pstack_iter(P, t->regs, copy_frame, t);
 }
 
-/* From the first stop, or from the grab (it stood before, or its stop has no time), until now. */
-static double pause_ms(const struct dump *dump, const struct timespec *grab)
+static double elapsed_ms(const struct timespec *since)
 {
-	const struct timespec *from = &dump->stopped;
 	struct timespec now;
 
-	if (earlier(from, grab))
-		from = grab;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (double)(now.tv_sec - from->tv_sec) * 1e3 +
-	       (double)(now.tv_nsec - from->tv_nsec) / 1e6;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - since->tv_sec) * 1e3 +
+	       (double)(now.tv_nsec - since->tv_nsec) / 1e6;
 }
 
-/* Stops the process, copies, lets it run: 0, or 1 after a sentence. */
-static int take_dump(pid_t pid, struct dump *dump)
+/* Stops the process, copies, releases it, which ends P: 0, or 1 after a sentence. */
+static int copy_stopped(struct ps_prochandle *P, pid_t pid, struct dump *dump)
 {
-	struct ps_prochandle *P;
-	struct timespec grab;
+	struct timespec start;
+	bool gone, stopped;
 	double ms;
 
-	clock_gettime(CLOCK_REALTIME, &grab);
-	P = target_grab(pid, 0);
-	if (!P)
-		return 1;
-	Plwp_iter(P, copy_thread, dump);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	gone = Pstop(P, STACK_DEADLINE) < 0;
+	stopped = !gone && Pstate(P) == PS_STOP;
+	if (stopped)
+		Plwp_iter(P, copy_thread, dump);
 	for (size_t i = 0; i < dump->n; i++)
 		copy_stack(P, dump, &dump->threads[i]);
 	Prelease(P, 0);
-	ms = pause_ms(dump, &grab);
+	ms = elapsed_ms(&start);
+	if (stopped && dump->n > 0) {
+		notice("%zu thread%s stopped %.1f ms", dump->n, dump->n == 1 ? "" : "s",
+		       ms);
+		return 0;
+	}
+	complain("pid %d %s", pid,
+		 gone || stopped
+			 ? "ended before it could be looked at"
+			 : "did not stop within 5 s: a thread is not interruptible");
+	return 1;
+}
+
+static int take_dump(pid_t pid, struct dump *dump)
+{
+	struct ps_prochandle *P = target_grab(pid, PGRAB_NOSTOP);
+
+	if (!P || copy_stopped(P, pid, dump) != 0)
+		return 1;
 	if (dump->nomem)
 		complain("pid %d: out of memory: its stacks are not complete", pid);
-	if (dump->n == 0) {
-		complain("pid %d: no thread could be looked at", pid);
-		return 1;
-	}
-	notice("%zu thread%s stopped %.1f ms", dump->n, dump->n == 1 ? "" : "s", ms);
 	return dump->nomem;
 }
 
-/* --- afterwards --------------------------------------------------------------------------- */
+/* --- afterwards --------------------------------------------------------------------- */
 
 static void print_thread(struct ps_prochandle *P, const struct thread *t,
 			 const struct task *task)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: SIGSTOP, as job control would: the process stays stopped after pgrab has ended, and
- * SIGCONT continues it. No ptrace. The signal is sent to all first, then each is looked at until
- * every one of its threads stands. A thread that sleeps uninterruptibly stands only when
- * it wakes: there is a deadline, and a sentence that names it.
+ * Theory: SIGSTOP, as job control would: the process stays stopped after pgrab has ended,
+ * and SIGCONT continues it. No ptrace. The signal is sent to all first, then each is
+ * looked at until every one of its threads stands. A thread that sleeps uninterruptibly
+ * stands only when it wakes: there is a deadline, and a sentence that names it.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -15,8 +15,8 @@
 #include "task.h"
 
 enum {
-	STOP_DEADLINE = 5000
-}; /* ms until all threads must stand */
+	STOP_DEADLINE = 5000, /* ms until all threads must stand */
+};
 
 /* Stopped, traced by somebody, or about to be gone: it runs no more. */
 static bool stands(const struct task *t)
@@ -24,7 +24,8 @@ static bool stands(const struct task *t)
 	return t->state == 'T' || t->state == 't' || t->state == 'Z' || t->state == 'X';
 }
 
-/* The first thread that does not stand into *ret: 1; 0 when all do; -1 when it is gone. */
+/* The first thread that does not stand into *ret: 1; 0 when all do; -1 when it is
+ * gone. */
 static int find_running(pid_t pid, struct task *ret)
 {
 	struct task *tasks;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: three questions with one answer each. Without a name, all symbols of all objects, each
- * object's sorted by address, what .symtab and .dynsym both have once. With an address, what
- * is there. With a name, where every object that defines it has it. A symbol is asked of one
- * object at a time, in its namespace, since the same library may be loaded twice.
+ * Theory: three questions with one answer each. Without a name, all symbols of all
+ * objects, each object's sorted by address, what .symtab and .dynsym both have once. With
+ * an address, what is there. With a name, where every object that defines it has it. A
+ * symbol is asked of one object at a time, in its namespace, since the same library may
+ * be loaded twice.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -67,7 +68,7 @@ static char *copy_string(const char *s)
 	return strcpy(copy, s);
 }
 
-/* --- objects ------------------------------------------------------------------------- */
+/* --- objects ------------------------------------------------------------------------ */
 
 static int add_object(void *arg, const prmap_t *map, const char *name)
 {
@@ -105,7 +106,7 @@ static void free_objects(struct objects *objects)
 	free(objects->list);
 }
 
-/* --- all symbols --------------------------------------------------------------------- */
+/* --- all symbols -------------------------------------------------------------------- */
 
 static int add_symbol(void *arg, const GElf_Sym *sym, const char *name,
 		      const prsyminfo_t *si)
@@ -175,7 +176,7 @@ static void print_object(struct ps_prochandle *P, const struct object *o)
 	print_symbols(&symbols, text_basename(o->path));
 }
 
-/* --- one address, one name --------------------------------------------------------------- */
+/* --- one address, one name ---------------------------------------------------------- */
 
 static int show_address(struct ps_prochandle *P, uintptr_t addr)
 {
@@ -257,7 +258,7 @@ static int show_name(struct ps_prochandle *P, pid_t pid, const char *name)
 	return !found;
 }
 
-/* --- the command ------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------- */
 
 /* What is asked about the process. */
 struct question {

@@ -12,8 +12,8 @@
 typedef int target_fn(struct ps_prochandle *P, pid_t pid, void *arg);
 
 /*
- * For commands that look without touching: has fn look at each pid, under a heading when there
- * are several; one that fails does not keep the others. Returns the exit status.
+ * For commands that look without touching: has fn look at each pid, under a heading when
+ * there are several; one that fails does not keep the others. Returns the exit status.
  */
 int target_examine(const pid_t *pids, size_t n, target_fn *fn, void *arg);
 

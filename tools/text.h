@@ -8,13 +8,13 @@
 /* Bytes of the UTF-8 character that s (len bytes) begins with; 0 when it is none. */
 size_t text_utf8(const char *s, size_t len);
 
-/* Room that one byte can take when escaped, with the terminator. */
 enum {
-	TEXT_ESCAPED = 8
+	TEXT_ESCAPED =
+		8, /* room that one character can take when escaped, with the NUL */
 };
 
-/* Writes the next character of s (len > 0 bytes), escaped for a terminal where need be, to buf
- * (TEXT_ESCAPED bytes, terminated); how many bytes of s it took. */
+/* Writes the next character of s (len > 0 bytes), escaped for a terminal where need
+ * be, to buf (TEXT_ESCAPED bytes, terminated); how many bytes of s it took. */
 size_t text_escape(const char *s, size_t len, char *buf);
 
 /* The same as JSON has it, inside a string; a byte that is no UTF-8 becomes U+FFFD. */

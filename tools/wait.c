@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory: a pidfd polls readable when its process has ended (pidfd_open(2)), whoever its parent
- * is, and cannot mean another that got the number later. */
+/* Theory: a pidfd polls readable when its process has ended (pidfd_open(2)), whoever
+ * its parent is, and cannot mean another that got the number later. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "output.h"
 
 enum {
-	WAIT_FOREVER = -1
+	WAIT_FOREVER = -1, /* no deadline */
 };
 
 static int time_left(long long deadline)

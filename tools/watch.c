@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: every target is grabbed or created, and so parked, before the first is continued:
- * no event of one is missed because another took its time, and when one cannot be had, the
- * created ones end before they ran an instruction of their own. Then one loop: wait, dispatch,
- * print. Events come in order of time over all targets (dtrace.h), each line leaves in one
- * write. Targets are compared by handle, not by pid: a pid given twice is one handle with two
- * references, and its one end ends both.
+ * Theory: every target is grabbed or created, and so parked, before the first is
+ * continued: no event of one is missed because another took its time, and when one cannot
+ * be had, the created ones end before they ran an instruction of their own. Then one
+ * loop: wait, dispatch, print. Events come in order of time over all targets (dtrace.h),
+ * each line leaves in one write. Targets are compared by handle, not by pid: a pid given
+ * twice is one handle with two references, and its one end ends both.
  *
- * INT, TERM and HUP end the loop; dtrace_close() then releases the targets (created ones are
- * killed, grabbed ones run on) before pgrab ends by that very signal, so that a shell knows
- * why. The second one of a kind has its default effect: then the keeper does the release.
- * A reader of stdout that has gone is seen at once, not only at the next event.
+ * INT, TERM and HUP end the loop; dtrace_close() then releases the targets (created ones
+ * are killed, grabbed ones run on) before pgrab ends by that very signal, so that a shell
+ * knows why. The second one of a kind has its default effect: then the keeper does the
+ * release. A reader of stdout that has gone is seen at once, not only at the next event.
  *
  * If pgrab itself is stopped (^Z), events queue in the keeper and in the pipe; no victim
  * waits for us.
@@ -53,11 +53,11 @@ struct watch {
 
 /* Which fields of an event a kind has. */
 enum {
-	HAS_OBJECT = 1,
-	HAS_BASE = 2,
-	HAS_CHILD = 4,
-	HAS_SIGNAL = 8,
-	HAS_STATUS = 16
+	HAS_OBJECT = 1,  /* a path, where it is known */
+	HAS_BASE = 2,    /* base and lmid */
+	HAS_CHILD = 4,   /* the new process */
+	HAS_SIGNAL = 8,  /* the signal */
+	HAS_STATUS = 16, /* how it ended */
 };
 
 static const struct {
@@ -78,7 +78,7 @@ static const struct {
 	[DT_PROC_EV_CONTINUE] = { "continue", 0 },
 };
 
-/* --- one event ----------------------------------------------------------------------- */
+/* --- one event ---------------------------------------------------------------------- */
 
 static void json_end(int status)
 {
@@ -200,7 +200,7 @@ static void handle_proc(struct ps_prochandle *P, const char *text, void *arg)
 			watch->targets[i].gone = true;
 }
 
-/* --- the loop ------------------------------------------------------------------------ */
+/* --- the loop ----------------------------------------------------------------------- */
 
 static bool all_gone(const struct watch *watch)
 {
@@ -210,7 +210,8 @@ static bool all_gone(const struct watch *watch)
 	return true;
 }
 
-/* Dispatches until all are gone: 0, the signal that ended it, or -1 when it cannot go on. */
+/* Dispatches until all are gone: 0, the signal that ended it, or -1 when it cannot go
+ * on. */
 static int loop(struct watch *watch)
 {
 	struct pollfd fds[] = {
@@ -275,7 +276,7 @@ static int watch_targets(struct watch *watch)
 	return ended < 0 ? EXIT_FAILED : -ended;
 }
 
-/* --- the command line ------------------------------------------------------------------- */
+/* --- the command line --------------------------------------------------------------- */
 
 static struct target *add_target(struct watch *watch)
 {

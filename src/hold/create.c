@@ -288,6 +288,7 @@ struct making {
 	struct hold *h;      /* made last */
 	pid_t pid;           /* the child */
 	int pidfd;           /* of it; -1 */
+	unsigned flags;      /* HOLD_BORROW */
 };
 
 /* Killed before the sockets close: without kill-on-last-close the keeper would let it run. */
@@ -344,7 +345,7 @@ static int make(struct making *m, struct hold_event *ret_first, struct hold_faul
 	       m->b->err);
 	if (m->b->err)
 		return tell_failure(m->b, fault);
-	err = hold_new(m->pid, m->pidfd, m->hub, &m->c, &m->h);
+	err = hold_new(m->pid, m->pidfd, m->flags, m->hub, &m->c, &m->h);
 	if (err)
 		return fault_set(fault, err, "%s", "");
 	return await_exec(m->h, ret_first, fault);
@@ -384,7 +385,9 @@ int hold_create(const struct hold_spawn *spawn, struct hold **ret, pid_t *ret_pi
 	int err = 0;
 
 	for (int tries = 0; tries < 2 && again; tries++) {
-		m = (struct making){ .c = { -1, -1, -1, -1 }, .pidfd = -1 };
+		m = (struct making){ .c = { -1, -1, -1, -1 },
+				     .pidfd = -1,
+				     .flags = spawn->flags };
 		memset(&first, 0, sizeof(first));
 		again = false;
 		err = create_once(&m, spawn, &first, fault, &again);

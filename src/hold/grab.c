@@ -124,7 +124,7 @@ static int grab_once(struct wish *w, struct hold **ret, struct hold_event *ret_f
 		return err;
 	err = hub_connect(hub, &c);
 	if (!err)
-		err = hold_new(w->pid, w->pidfd, hub, &c, ret);
+		err = hold_new(w->pid, w->pidfd, w->flags, hub, &c, ret);
 	hub_put(hub);
 	if (err)
 		connection_close(&c);

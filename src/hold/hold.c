@@ -102,22 +102,24 @@ int fault_set(struct hold_fault *fault, int err, const char *fmt, ...)
 
 /* --- begin and end ------------------------------------------------------------------ */
 
-int hold_new(pid_t pid, int pidfd, struct hub *hub, struct connection *c,
+int hold_new(pid_t pid, int pidfd, unsigned flags, struct hub *hub, struct connection *c,
 	     struct hold **ret)
 {
 	struct hold *h = calloc(1, sizeof(*h));
-	int copy = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
+	int mine = flags & HOLD_BORROW ? pidfd : fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
 
-	if (!h || copy < 0) {
+	if (!h || mine < 0) {
 		int err = h ? -errno : -ENOMEM;
 
-		scope_close(&copy);
+		if (!(flags & HOLD_BORROW))
+			scope_close(&mine);
 		free(h);
 		return err;
 	}
+	h->borrowed = flags & HOLD_BORROW;
 	h->owner = hub->owner;
 	h->pid = pid;
-	h->pidfd = copy;
+	h->pidfd = mine;
 	h->hub = hub_ref(hub);
 	h->control = scope_take_fd(&c->control);
 	h->events = scope_take_fd(&c->events);
@@ -133,7 +135,8 @@ void hold_free(struct hold *h)
 		return;
 	scope_close(&h->control);
 	scope_close(&h->events);
-	scope_close(&h->pidfd);
+	if (!h->borrowed)
+		scope_close(&h->pidfd);
 	hub_put(h->hub);
 	traps_fini(&h->traps);
 	pthread_mutex_destroy(&h->lock);

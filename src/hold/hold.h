@@ -92,6 +92,7 @@ struct hold_event {
 enum {
 	HOLD_NOSTOP = 1, /* grab: attach and let it run on */
 	HOLD_KLC = 2,    /* kill on last close; else run on last close */
+	HOLD_BORROW = 4, /* the pidfd stays open until the release: the hold makes no copy */
 };
 
 /* What went wrong, for a sentence: filled on failure when the caller gives one. */

@@ -23,7 +23,8 @@ enum {
 struct hold {
 	pid_t owner; /* process that made it; a forked copy of it may only free the hold */
 	pid_t pid;   /* the victim's thread-group id */
-	int pidfd;   /* the victim, for when the keeper has gone; owned */
+	int pidfd;   /* the victim, for when the keeper has gone */
+	bool borrowed; /* pidfd is the caller's (HOLD_BORROW), else owned */
 	struct hub *hub;      /* the keeper; one reference */
 	int control;          /* requests and replies; owned */
 	int events;           /* events; owned */
@@ -34,9 +35,9 @@ struct hold {
 	struct traps traps; /* breakpoints; has its own lock, taken inside `lock` */
 };
 
-/* A hold that owns our ends of c (taken out of it), a reference on hub and a copy of pidfd.
+/* A hold that owns our ends of c (taken out of it), a reference on hub and a copy of pidfd (HOLD_BORROW: pidfd itself).
  * 0, -ENOMEM, -EMFILE. */
-int hold_new(pid_t pid, int pidfd, struct hub *hub, struct connection *c,
+int hold_new(pid_t pid, int pidfd, unsigned flags, struct hub *hub, struct connection *c,
 	     struct hold **ret);
 /* Closes and frees, without a word to the keeper: the last close. */
 void hold_free(struct hold *h);

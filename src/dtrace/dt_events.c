@@ -156,6 +156,7 @@ static void on_exec(dt_proc_t *dpr, const struct hold_event *ev)
 
 /* --- ends ---------------------------------------------------------------------------------------- */
 
+/* Before the news: who hears it finds the park ended. */
 static void ended(dt_proc_t *dpr, enum dt_end end, int status)
 {
 	dt_record_lock(dpr);
@@ -183,11 +184,11 @@ void dt_lost(dt_proc_t *dpr)
 	if (lost_before(dpr))
 		return;
 	log_at(LOG_CTL, 1, dpr->pid, 0, "lost");
+	ended(dpr, DT_END_LOST, -1);
 	dt_links_flush(dpr);
 	dt_tell(dpr, e);
 	notify(dpr, NULL);
 	dt_source_end(&dpr->dtp->queue, &dpr->src);
-	ended(dpr, DT_END_LOST, -1);
 }
 
 static void on_end(dt_proc_t *dpr, const struct hold_event *ev)
@@ -197,10 +198,10 @@ static void on_end(dt_proc_t *dpr, const struct hold_event *ev)
 			      .status = ev->status };
 
 	log_at(LOG_CTL, 1, dpr->pid, 0, "dead, status 0x%x", (unsigned)ev->status);
+	ended(dpr, DT_END_DEAD, ev->status);
 	dt_links_flush(dpr);
 	dt_tell(dpr, e);
 	notify(dpr, NULL);
-	ended(dpr, DT_END_DEAD, ev->status);
 }
 
 /* --- the rest is news only -------------------------------------------------------------------------- */

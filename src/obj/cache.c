@@ -11,8 +11,8 @@
  * One lock. It is never held while a file is read: two threads may read the same file
  * at the same time, and the second to finish takes the first one's result.
  *
- * What somebody refers to stays. What nobody refers to stays too, up to
- * OBJ_IDLE_LIMIT objs, the least recently released going first: a short-lived session on a process
+ * What somebody refers to stays. What nobody refers to stays too, up to OBJ_IDLE_LIMIT
+ * objs, the least recently released going first: a short-lived session on a process
  * like the last one then reads nothing. 64 objs are what two or three common programs
  * map; with symbols, 0.1 to 0.5 MB each.
  */

@@ -329,7 +329,8 @@ static void adjacent_copies_are_two(void **state)
 	};
 	struct image *im = build_bare();
 	const struct image_object *m, *first, *second;
-	char *room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *hole,
+		*room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct obj *o;
 	size_t len;
 	int fd;
@@ -351,6 +352,15 @@ static void adjacent_copies_are_two(void **state)
 	assert_int_equal(second->base, (uintptr_t)room + len);
 	assert_int_equal(first->end, second->start);
 	check_self(im);
+	image_unref(im);
+	/* With a hole in it the second is still one: its headers say so. */
+	hole = room + len + 8 * 4096;
+	munmap(hole, 4096);
+	im = build_bare();
+	assert_null(image_map_at(im, (uintptr_t)hole));
+	second = image_object_at(im, (uintptr_t)room + len);
+	assert_ptr_equal(image_object_at(im, (uintptr_t)hole + 4096), second);
+	assert_ptr_equal(image_object_at(im, (uintptr_t)room + 2 * len - 1), second);
 	image_unref(im);
 	munmap(room, ROOM);
 	obj_unref(o);

@@ -57,25 +57,38 @@ int Pctlfd(struct ps_prochandle *P)
 	return P->hold ? hold_event_fd(P->hold) : -1;
 }
 
-/* The victim of a lost handle: is it readable again, as after an exec of something that may be read? */
+/* Does the keeper still have it? It loses nobody to an exec; but it may have ended. */
+static bool is_held(struct ps_prochandle *P)
+{
+	struct hold_lwp *lwps;
+	size_t n;
+
+	if (!P->hold || hold_lwps(P->hold, &lwps, &n))
+		return false;
+	free(lwps);
+	return true;
+}
+
+static int reopen(struct ps_prochandle *P)
+{
+	if (P->state == PS_UNDEAD)
+		return -ENOENT;
+	if (P->state != PS_LOST)
+		return 0;
+	if (!is_held(P))
+		return -EPIPE;
+	if (!drive_readable(P))
+		return -EACCES;
+	drive_running(P);
+	return 0;
+}
+
 int Preopen(struct ps_prochandle *P)
 {
-	char byte;
-	int rc = 0;
+	int rc;
 
 	handle_lock(P);
-	if (P->state == PS_LOST) {
-		maps_reset(P);
-		mem_live_reset(&P->live);
-		free(P->auxv);
-		P->auxv = NULL;
-		if (memory_read(P, data_auxval(P, AT_ENTRY), &byte, 1) == 1)
-			drive_running(P);
-		else
-			rc = -EACCES;
-	} else if (P->state == PS_UNDEAD) {
-		rc = -ENOENT;
-	}
+	rc = reopen(P);
 	handle_unlock(P);
 	return handle_fail(rc);
 }

@@ -4,6 +4,7 @@
  * fallback: a file in no executable format is said to be just that.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ static int executable(const char *path)
 		return -EISDIR;
 	if (!S_ISREG(st.st_mode))
 		return -EACCES;
-	return access(path, X_OK) ? -errno : 0;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) ? -errno : 0;
 }
 
 /* One element of PATH and the file: into buf. An empty element is the working directory. */
@@ -54,8 +55,8 @@ static int search(const char *file, char *buf, size_t size)
 			rc = executable(buf);
 		if (!rc)
 			return 0;
-		if (rc == -EACCES)
-			worst = rc;
+		if (rc == -EACCES || rc == -EISDIR)
+			worst = -EACCES;
 		if (!path[len])
 			return worst;
 		path += len + 1;
@@ -108,7 +109,7 @@ struct ps_prochandle *Pxcreate(const char *file, char *const *argv, char *const 
 			       int *perr, char *path, size_t len)
 {
 	char found[PATH_MAX];
-	struct hold_spawn spawn = { found, argv, envp ? envp : environ, HOLD_KLC };
+	struct hold_spawn spawn = { found, argv, envp ? envp : environ, HOLD_KLC | HOLD_BORROW };
 	struct hold_event first = { 0 };
 	struct hold_fault fault = { 0 };
 	struct ps_prochandle *P;

@@ -10,15 +10,35 @@
 #include "proc/handle.h"
 #include "util/scope.h"
 
+/* The whole of a file in /proc/PID about the victim's memory: empty once the leader has ended, then
+ * read through another thread; the victim's own in any case. */
+static int slurp(struct ps_prochandle *P, const char *name, char **ret, size_t *ret_len)
+{
+	int rc = procfs_slurp(P->live.pid, name, ret, ret_len);
+
+	if ((rc == -ESRCH || (!rc && !*ret_len)) && !memory_rehome(P)) {
+		if (!rc)
+			free(*ret);
+		*ret = NULL;
+		rc = procfs_slurp(P->live.pid, name, ret, ret_len);
+	}
+	if (!rc && !procfs_pidfd_alive(P->pidfd)) {
+		free(*ret);
+		*ret = NULL;
+		rc = -ESRCH;
+	}
+	return rc;
+}
+
 /* As the kernel wrote it at exec; one AT_NULL is there in any case. */
 const auxv_t *data_auxv(struct ps_prochandle *P)
 {
 	_cleanup_free_ char *bytes = NULL;
 	size_t len, n;
 
-	if (P->auxv)
+	if (P->auxv || P->state == PS_UNDEAD)
 		return P->auxv;
-	if (procfs_slurp(P->pid, "auxv", &bytes, &len) || len < sizeof(auxv_t))
+	if (slurp(P, "auxv", &bytes, &len) || len < sizeof(auxv_t))
 		return NULL;
 	n = len / sizeof(auxv_t);
 	P->auxv = calloc(n + 1, sizeof(auxv_t));
@@ -63,10 +83,11 @@ int Penv_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg)
 {
 	_cleanup_free_ char *env = NULL;
 	size_t len;
-	int rc = procfs_pidfd_alive(P->pidfd)
-			 ? procfs_slurp(P->pid, "environ", &env, &len)
-			 : -ESRCH;
+	int rc;
 
+	handle_lock(P);
+	rc = slurp(P, "environ", &env, &len);
+	handle_unlock(P);
 	if (rc)
 		return handle_fail(rc);
 	for (char *s = env; s < env + len && !rc; s += strlen(s) + 1)

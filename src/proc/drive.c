@@ -34,6 +34,35 @@ static int fault_of(int sig, int code)
 	}
 }
 
+static void set_signalled(struct ps_prochandle *P, const struct hold_event *ev)
+{
+	lwpstatus_t *l = &P->status.pr_lwp;
+
+	hold_siginfo(P->hold, ev->tid, &l->pr_info);
+	l->pr_why = PR_SIGNALLED;
+	l->pr_what = l->pr_cursig = (short)ev->what;
+}
+
+/*
+ * A breakpoint, or a fault of the CPU's, which is a signal as well: the keeper stops for either, and
+ * it is shown as what the client traces. One signal stands for several faults: of those,
+ * the one that was not asked for is shown too.
+ */
+static void set_faulted(struct ps_prochandle *P, const struct hold_event *ev)
+{
+	lwpstatus_t *l = &P->status.pr_lwp;
+	int fault = FLTBPT;
+
+	if (!ev->addr) {
+		set_signalled(P, ev);
+		fault = fault_of(ev->what, l->pr_info.si_code);
+		if (!(P->flts & (1u << fault)) && P->sigs & (1ull << (ev->what - 1)))
+			return;
+	}
+	l->pr_why = PR_FAULTED;
+	l->pr_what = (short)fault;
+}
+
 /* pr_why and pr_what of an all-stop. */
 static void set_why(struct ps_prochandle *P, const struct hold_event *ev)
 {
@@ -47,15 +76,10 @@ static void set_why(struct ps_prochandle *P, const struct hold_event *ev)
 		l->pr_what = SYS_execve;
 		break;
 	case HOLD_WHY_SIGNALLED:
-		l->pr_why = PR_SIGNALLED;
-		l->pr_what = l->pr_cursig = (short)ev->what;
+		set_signalled(P, ev);
 		break;
 	case HOLD_WHY_FAULTED:
-		hold_siginfo(P->hold, ev->tid, &l->pr_info);
-		l->pr_why = PR_FAULTED;
-		l->pr_what = (short)(ev->addr ? FLTBPT
-					      : fault_of(ev->what, l->pr_info.si_code));
-		l->pr_cursig = (short)(ev->addr ? 0 : ev->what);
+		set_faulted(P, ev);
 		break;
 	case HOLD_WHY_STEP:
 		l->pr_why = PR_FAULTED;
@@ -89,6 +113,7 @@ void drive_running(struct ps_prochandle *P)
 	lwpstatus_t *l = &P->status.pr_lwp;
 
 	P->allstop = P->clearsig = false;
+	P->image_old = true;
 	P->state = P->outstop ? PS_STOP : PS_RUN;
 	l->pr_flags = P->outstop ? PR_STOPPED : 0;
 	l->pr_why = (short)(P->outstop ? PR_JOBCONTROL : 0);
@@ -104,18 +129,30 @@ static void apply_outstop(struct ps_prochandle *P, int sig)
 }
 
 /* The old address space is gone, and everything known of it. */
-static void apply_exec(struct ps_prochandle *P)
+static void forget(struct ps_prochandle *P)
 {
-	char byte;
-
-	bkpt_forget(P);
 	maps_reset(P);
 	mem_live_reset(&P->live);
+	P->live.pid = P->pid;
 	free(P->auxv);
 	P->auxv = NULL;
 	P->agent.consistent = false;
-	if (memory_read(P, data_auxval(P, AT_ENTRY), &byte, 1) != 1)
-		P->state = PS_LOST;
+}
+
+bool drive_readable(struct ps_prochandle *P)
+{
+	char byte;
+
+	forget(P);
+	return memory_read(P, data_auxval(P, AT_ENTRY), &byte, 1) == 1;
+}
+
+/* The program that is there now may be one whose memory may not be read (mode 0711). */
+static void apply_exec(struct ps_prochandle *P)
+{
+	bkpt_forget(P);
+	if (!drive_readable(P))
+		drive_lost(P);
 }
 
 void drive_lost(struct ps_prochandle *P)

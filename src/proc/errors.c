@@ -91,7 +91,11 @@ static int traced(pid_t pid, const char *text)
 	struct procfs_status st;
 	struct procfs_stat who;
 
-	if (!procfs_status(pid, 0, &st) && st.tracer && !procfs_stat(st.tracer, 0, &who))
+	if (procfs_status(pid, 0, &st))
+		st.tracer = 0;
+	if (st.tracer && st.tracer == hold_keeper_pid())
+		errors_detail("this process holds process %d already", pid);
+	else if (st.tracer && !procfs_stat(st.tracer, 0, &who))
 		errors_detail("process %d is being traced by %s (pid %d)", pid, who.comm,
 			      st.tracer);
 	else
@@ -99,14 +103,27 @@ static int traced(pid_t pid, const char *text)
 	return G_BUSY;
 }
 
+/* /proc answers for any thread's id; a process is what has the id of its leader. */
+static bool is_thread(pid_t pid)
+{
+	struct procfs_status st;
+
+	if (procfs_status(pid, 0, &st) || st.tgid == pid)
+		return false;
+	errors_detail("%d is a thread of process %d", pid, st.tgid);
+	return true;
+}
+
 /* What the process is, as far as that alone forbids a grab; 0 when it does not. */
 static int nature(pid_t pid)
 {
 	struct procfs_stat st;
 
+	if (pid <= 0 || procfs_stat(pid, 0, &st))
+		return G_NOPROC;
 	if (pid == getpid() || pid == hold_keeper_pid())
 		return G_SELF;
-	if (pid <= 0 || procfs_stat(pid, 0, &st))
+	if (is_thread(pid))
 		return G_NOPROC;
 	if ((st.state == 'Z' || st.state == 'X') && procfs_nlwp(pid) <= 1)
 		return G_ZOMB;

@@ -25,14 +25,14 @@ static int check_readable(pid_t pid)
 
 	if (rc)
 		return rc;
-	if (st.state == 'Z' || st.state == 'X')
+	if ((st.state == 'Z' || st.state == 'X') && procfs_nlwp(pid) <= 1)
 		return -ECHILD;
 	return st.flags & KTHREAD ? -EINVAL : 0;
 }
 
 static int take_control(struct ps_prochandle *P, int flags, struct hold_fault *fault)
 {
-	unsigned how = flags & PGRAB_NOSTOP ? HOLD_NOSTOP : 0;
+	unsigned how = HOLD_BORROW | (flags & PGRAB_NOSTOP ? HOLD_NOSTOP : 0);
 	int rc;
 
 	if (P->pid == getpid() || P->pid == hold_keeper_pid())
@@ -74,7 +74,7 @@ struct ps_prochandle *Pgrab(pid_t pid, int flags, int *perr)
 		return NULL;
 	}
 	if (flags & PGRAB_RDONLY)
-		P->exec_id = identity_exec(P);
+		identity_note(P);
 	log_at(LOG_PROC, 1, pid, 0, "grabbed, flags 0x%x", (unsigned)flags);
 	return P;
 }

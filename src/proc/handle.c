@@ -41,6 +41,7 @@
 #include <unistd.h>
 
 #include "util/log.h"
+#include "util/scope.h"
 
 static int init_locks(struct ps_prochandle *P)
 {
@@ -71,6 +72,8 @@ struct ps_prochandle *handle_new(pid_t pid, int pidfd)
 	P->state = PS_RUN;
 	P->status.pr_pid = pid;
 	P->status.pr_exitstatus = -1;
+	P->status.pr_lwp.pr_lwpid = pid;
+	P->exec_fd = -1;
 	P->agent.P = P;
 	P->agent.lent = true;
 	mem_live_init(&P->live, pid);
@@ -82,6 +85,7 @@ void handle_free(struct ps_prochandle *P)
 	maps_reset(P);
 	image_unref(P->lent_image);
 	mem_live_fini(&P->live);
+	scope_close(&P->exec_fd);
 	free(P->auxv);
 	free(P->bkpts);
 	close(P->pidfd);

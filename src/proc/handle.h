@@ -55,14 +55,16 @@ struct ps_prochandle {
 	pstatus_t status;        /* lent by Pstatus() */
 	psinfo_t psinfo;         /* lent by Ppsinfo() */
 
-	struct mem_live live;  /* the victim's memory */
-	auxv_t *auxv;          /* NULL not read yet; AT_NULL at the end */
-	struct rtld *rtld;     /* NULL none yet */
-	bool rtld_tried;       /* it was looked for */
-	uint64_t link_seq;     /* rtld_list.seq behind the image */
-	struct image *image;   /* the current snapshot; NULL none yet */
-	uint64_t image_ns;     /* CLOCK_MONOTONIC of its making */
-	uint64_t exec_id;      /* what tells one exec from the next; see Pcurrent() */
+	struct mem_live live; /* the victim's memory */
+	auxv_t *auxv;         /* NULL not read yet; AT_NULL at the end */
+	struct rtld *rtld;    /* NULL none yet */
+	bool rtld_tried;      /* it was looked for */
+	uint64_t link_seq;    /* rtld_list.seq behind the image */
+	struct image *image;  /* the current snapshot; NULL none yet */
+	uint64_t image_ns;    /* CLOCK_MONOTONIC of its making */
+	bool image_old;       /* the victim has run since (controlled handles) */
+	int exec_fd;      /* bound to this exec's address space, or -1; see Pcurrent() */
+	uint64_t exec_id; /* what tells one exec from the next without it */
 	struct rd_agent agent; /* Prd_agent() */
 
 	struct bkpt_want *bkpts; /* breakpoints; few */
@@ -85,7 +87,8 @@ int handle_fail(int err); /* sets errno from 0 or -errno; 0 or -1 */
 /* --- drive.c: call with the lock held --- */
 void drive_apply(struct ps_prochandle *P, const struct hold_event *ev);
 void drive_lost(struct ps_prochandle *P);
-void drive_running(struct ps_prochandle *P); /* the keeper has set it running */
+void drive_running(struct ps_prochandle *P);  /* the keeper has set it running */
+bool drive_readable(struct ps_prochandle *P); /* forgets all it knew; reads a byte */
 void drive_poll(struct ps_prochandle *P); /* what is there, without waiting; bare only */
 int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
 	       unsigned msec);
@@ -93,6 +96,7 @@ int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
 /* --- memory.c: with the lock held --- */
 struct mem memory_seam(struct ps_prochandle *P);
 ssize_t memory_read(struct ps_prochandle *P, uint64_t addr, void *buf, size_t len);
+int memory_rehome(struct ps_prochandle *P); /* after an -ESRCH: through another thread */
 
 /* --- bkpt.c: with the lock held --- */
 void bkpt_forget(struct ps_prochandle *P); /* the address space has gone */
@@ -115,7 +119,7 @@ maps_object_name(const char *obj); /* PR_OBJ_* to the image's names; NULL every 
 void maps_fill(const struct procfs_map *m, prmap_t *ret);
 
 /* --- identity.c: with the lock held --- */
-uint64_t identity_exec(struct ps_prochandle *P);
+void identity_note(struct ps_prochandle *P); /* from now on Pcurrent() means this exec */
 
 /* --- errors.c --- */
 void errors_clear(void);

@@ -28,16 +28,18 @@ static void fill(lwpstatus_t *st, const struct ps_prochandle *P, const struct ho
 		st->pr_why = PR_REQUESTED;
 	if (l->outstop && !P->allstop)
 		st->pr_why = PR_JOBCONTROL;
-	if (l->stopped)
+	if (l->stopped && regs)
 		memcpy(&st->pr_reg, regs, sizeof(st->pr_reg));
 }
 
+/* Registers are asked for only when all stand: the keeper shows those of stopped LWPs alone. */
 static int take_held(struct ps_prochandle *P, struct snapshot *ret)
 {
 	_cleanup_free_ struct hold_lwp *lwps = NULL;
 	_cleanup_free_ arch_regs_t *regs = NULL;
 	size_t n = 0;
-	int rc = hold_getregs_all(P->hold, &lwps, &regs, &n);
+	int rc = P->allstop ? hold_getregs_all(P->hold, &lwps, &regs, &n)
+			    : hold_lwps(P->hold, &lwps, &n);
 
 	if (rc)
 		return rc;
@@ -45,7 +47,7 @@ static int take_held(struct ps_prochandle *P, struct snapshot *ret)
 	if (!ret->st)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		fill(&ret->st[i], P, &lwps[i], &regs[i]);
+		fill(&ret->st[i], P, &lwps[i], regs ? &regs[i] : NULL);
 	ret->n = n;
 	return 0;
 }

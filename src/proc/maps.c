@@ -34,18 +34,16 @@ static uint64_t now_ns(void)
 static int ldso_obj(struct ps_prochandle *P, uint64_t base, struct obj **ret)
 {
 	_cleanup_free_ struct procfs_map *maps = NULL;
-	int fd = -ENOENT, rc;
+	_cleanup_close_ int fd = -ENOENT;
 	size_t n;
+	int rc = procfs_maps(P->live.pid, 0, &maps, &n);
 
-	rc = procfs_maps(P->pid, 0, &maps, &n);
-	for (size_t i = 0; i < n && !rc; i++)
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < n && fd < 0; i++)
 		if (base >= maps[i].start && base < maps[i].end)
-			fd = procfs_open_mapped(P->pid, &maps[i]);
-	if (rc || fd < 0)
-		return rc ? rc : fd;
-	rc = obj_get_fd(fd, ret);
-	scope_close(&fd);
-	return rc;
+			fd = procfs_open_mapped(P->live.pid, &maps[i]);
+	return fd < 0 ? fd : obj_get_fd(fd, ret);
 }
 
 static uint64_t ldso_symbol(void *arg, const char *name)
@@ -85,11 +83,13 @@ struct rtld *maps_rtld(struct ps_prochandle *P)
 
 /* --- snapshots ------------------------------------------------------------------------------- */
 
-static int build(struct ps_prochandle *P, const struct rtld_list *list)
+static int build_once(struct ps_prochandle *P, const struct rtld_list *list,
+		      struct image **ret)
 {
 	struct mem m = memory_seam(P);
 	struct image_source src = {
 		.pid = P->pid,
+		.tid = P->live.pid == P->pid ? 0 : P->live.pid,
 		.at_base = data_auxval(P, AT_BASE),
 		.at_phdr = data_auxval(P, AT_PHDR),
 		.at_vdso = data_auxval(P, AT_SYSINFO_EHDR),
@@ -97,14 +97,39 @@ static int build(struct ps_prochandle *P, const struct rtld_list *list)
 		.nlink = list->n,
 		.mem = &m,
 	};
-	struct image *next;
-	int rc = image_build(&src, &next);
 
+	return image_build(&src, ret);
+}
+
+/* The maps of a leader that has ended are empty. */
+static bool is_empty(const struct image *im)
+{
+	size_t n;
+
+	image_maps(im, &n);
+	return n == 0;
+}
+
+static int build(struct ps_prochandle *P, const struct rtld_list *list)
+{
+	struct image *next = NULL;
+	int rc = build_once(P, list, &next);
+
+	if ((rc == -ESRCH || (!rc && is_empty(next))) && !memory_rehome(P)) {
+		image_unref(next);
+		next = NULL;
+		rc = build_once(P, list, &next);
+	}
+	if (!rc && (is_empty(next) || !procfs_pidfd_alive(P->pidfd))) {
+		image_unref(next); /* it died meanwhile: the last snapshot is better */
+		rc = -ESRCH;
+	}
 	if (rc)
 		return rc;
 	image_unref(P->image);
 	P->image = next;
 	P->image_ns = now_ns();
+	P->image_old = !P->allstop; /* else it may have changed already */
 	P->link_seq = list->seq;
 	return 0;
 }
@@ -146,15 +171,33 @@ struct image *maps_take(struct ps_prochandle *P)
 	return im;
 }
 
+/* What stands under our control since the snapshot cannot have changed; anything else may. */
+static bool may_be_old(const struct ps_prochandle *P)
+{
+	if (P->hold && P->allstop)
+		return P->image_old;
+	return now_ns() - P->image_ns > MISS_NS;
+}
+
+/* For whoever asks what the mappings are, not what an address was. */
+static struct image *take_current(struct ps_prochandle *P)
+{
+	handle_lock(P);
+	if (P->image && (P->image_old || !P->hold || !P->allstop))
+		maps_refresh(P); /* once it is dead: the last */
+	handle_unlock(P);
+	return maps_take(P);
+}
+
 struct image *maps_take_fresh(struct ps_prochandle *P, struct image *stale)
 {
 	struct image *im = NULL;
 
 	handle_lock(P);
-	if (P->image == stale && (P->hold ? P->allstop : false))
-		; /* it stands: nothing can have changed */
-	else if (P->image != stale || now_ns() - P->image_ns > MISS_NS)
-		im = P->image != stale || !maps_refresh(P) ? image_ref(P->image) : NULL;
+	if (P->image == stale && may_be_old(P))
+		maps_refresh(P);
+	if (P->image && P->image != stale)
+		im = image_ref(P->image);
 	handle_unlock(P);
 	return im;
 }
@@ -253,7 +296,7 @@ static const char *name_of(const struct procfs_map *m)
 
 int Pmapping_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg)
 {
-	struct image *im = maps_take(P);
+	struct image *im = take_current(P);
 	const struct image_map *maps;
 	prmap_t map;
 	size_t n;
@@ -272,7 +315,7 @@ int Pmapping_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg)
 
 int Pobject_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg)
 {
-	struct image *im = maps_take(P);
+	struct image *im = take_current(P);
 	const struct image_object *objs;
 	const struct image_map *maps;
 	size_t n, nmaps;
@@ -309,8 +352,23 @@ const prmap_t *Paddr_to_map(struct ps_prochandle *P, uintptr_t addr)
 
 	handle_lock(P);
 	map = maps_image(P) ? lend(P, image_map_at(P->image, addr)) : NULL;
+	if (!map && P->image && may_be_old(P) && !maps_refresh(P))
+		map = lend(P, image_map_at(P->image, addr));
 	handle_unlock(P);
 	return map;
+}
+
+static const struct image_object *object_named(struct ps_prochandle *P, long lmid,
+					       const char *name)
+{
+	const struct image_object *o;
+
+	if (!maps_image(P))
+		return NULL;
+	o = image_object_named(P->image, lmid, name);
+	if (!o && may_be_old(P) && !maps_refresh(P))
+		o = image_object_named(P->image, lmid, name);
+	return o;
 }
 
 const prmap_t *Plmid_to_map(struct ps_prochandle *P, Lmid_t lmid, const char *name)
@@ -321,8 +379,7 @@ const prmap_t *Plmid_to_map(struct ps_prochandle *P, Lmid_t lmid, const char *na
 	size_t n;
 
 	handle_lock(P);
-	o = want && maps_image(P) ? image_object_named(P->image, maps_lmid(lmid), want)
-				  : NULL;
+	o = want ? object_named(P, maps_lmid(lmid), want) : NULL;
 	if (o)
 		map = lend(P, &image_maps(P->image, &n)[o->first_map]);
 	handle_unlock(P);
@@ -346,13 +403,25 @@ static uintptr_t data_base(const struct image *im, const struct image_object *o)
 	return 0;
 }
 
+static const struct image_object *object_at(struct ps_prochandle *P, uint64_t addr)
+{
+	const struct image_object *o;
+
+	if (!maps_image(P))
+		return NULL;
+	o = image_object_at(P->image, addr);
+	if (!o && may_be_old(P) && !maps_refresh(P))
+		o = image_object_at(P->image, addr);
+	return o;
+}
+
 const rd_loadobj_t *Paddr_to_loadobj(struct ps_prochandle *P, uintptr_t addr)
 {
 	const struct image_object *o;
 	rd_loadobj_t *lent = NULL;
 
 	handle_lock(P);
-	o = maps_image(P) ? image_object_at(P->image, addr) : NULL;
+	o = object_at(P, addr);
 	if (o) {
 		lent = &P->lent_object;
 		memset(lent, 0, sizeof(*lent));
@@ -377,23 +446,37 @@ static char *copy_name(const char *name, char *buf, size_t size)
 
 char *Pobjname(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size)
 {
-	struct image *im = maps_take(P);
-	const struct image_object *o = im ? image_object_at(im, addr) : NULL;
-	char *name = copy_name(o ? o->path : NULL, buf, size);
+	const struct image_object *o;
+	char *name;
 
-	image_unref(im);
+	handle_lock(P);
+	o = object_at(P, addr);
+	name = copy_name(o ? o->path : NULL, buf, size);
+	handle_unlock(P);
 	return name;
 }
 
 int Plmid(struct ps_prochandle *P, uintptr_t addr, Lmid_t *lmid)
 {
-	struct image *im = maps_take(P);
-	const struct image_object *o = im ? image_object_at(im, addr) : NULL;
+	const struct image_object *o;
 
+	handle_lock(P);
+	o = object_at(P, addr);
 	if (o)
 		*lmid = o->lmid;
-	image_unref(im);
+	handle_unlock(P);
 	return handle_fail(o ? 0 : -ENOENT);
+}
+
+/* The kernel's mark of a file that has been unlinked is not part of its path. */
+static char *cut_deleted(char *path)
+{
+	static const char mark[] = " (deleted)";
+	size_t len = strlen(path);
+
+	if (len >= sizeof(mark) && !strcmp(path + len - (sizeof(mark) - 1), mark))
+		path[len - (sizeof(mark) - 1)] = '\0';
+	return path;
 }
 
 char *Pexecname(struct ps_prochandle *P, char *buf, size_t size)
@@ -403,8 +486,8 @@ char *Pexecname(struct ps_prochandle *P, char *buf, size_t size)
 	const struct image_object *o;
 	char *name;
 
-	if (procfs_pidfd_alive(P->pidfd) && !procfs_readlink(P->pid, "exe", &path))
-		return copy_name(path, buf, size);
+	if (!procfs_readlink(P->live.pid, "exe", &path) && procfs_pidfd_alive(P->pidfd))
+		return copy_name(cut_deleted(path), buf, size);
 	im = maps_take(P);
 	o = im ? image_object_named(im, IMAGE_ANY_LMID, "a.out") : NULL;
 	name = copy_name(o ? o->path : NULL, buf, size);

@@ -173,13 +173,20 @@ int proc_get_psinfo(pid_t pid, psinfo_t *psp)
 	return 0;
 }
 
+/* Read by pid: of the same process while that lives, or a zombie that began when it did. */
+static bool is_ours(const struct ps_prochandle *P, const psinfo_t *ps)
+{
+	return procfs_pidfd_alive(P->pidfd) ||
+	       (P->psinfo.pr_pid && P->psinfo.pr_starttime == ps->pr_starttime);
+}
+
 const psinfo_t *Ppsinfo(struct ps_prochandle *P)
 {
 	psinfo_t ps;
 	bool known;
 
 	handle_lock(P);
-	if (procfs_pidfd_alive(P->pidfd) && !proc_get_psinfo(P->pid, &ps))
+	if (!proc_get_psinfo(P->pid, &ps) && is_ours(P, &ps))
 		P->psinfo = ps;
 	known = P->psinfo.pr_pid != 0;
 	handle_unlock(P);

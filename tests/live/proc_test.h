@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of the handle share: victims that are copies of the test program and tell the truth in
+ * memory that both see, and the programs `test_proc… --be WHAT` to create.
+ */
+#ifndef PGRAB_TESTS_PROC_TEST_H
+#define PGRAB_TESTS_PROC_TEST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness/harness.h"
+#include "libproc.h"
+#include "os/procfs.h"
+#include "proc/control.h"
+
+enum {
+	SOON_MS = 10000,
+	NTHREADS = 8
+};
+
+static char self[4096];
+
+/* --- the victims ----------------------------------------------------------------------- */
+
+/* What a forked victim shares with the test. */
+struct shared {
+	volatile unsigned beats; /* calls of beat() */
+	volatile unsigned ready; /* threads that have started */
+	volatile unsigned go;    /* the test says so */
+	volatile unsigned got;   /* what the victim saw */
+};
+
+__attribute__((noinline, noclone)) void beat(struct shared *s)
+{
+	(void)*(volatile char *)__builtin_frame_address(0); /* have a frame */
+	s->beats++;
+}
+
+__attribute__((noinline, noclone)) void never(struct shared *s)
+{
+	s->beats--;
+}
+
+__attribute__((noinline, noclone)) void deeper(struct shared *s)
+{
+	beat(s);
+	if (s->got == 12345)
+		never(s);
+	__asm__ volatile("" ::: "memory"); /* no tail call */
+}
+
+__attribute__((unused)) static void beating(struct shared *s)
+{
+	s->ready++;
+	for (;;) {
+		deeper(s);
+		usleep(200);
+	}
+}
+
+__attribute__((unused)) static void *beating_thread(void *arg)
+{
+	beating(arg);
+	return NULL;
+}
+
+__attribute__((unused)) static void threads(struct shared *s)
+{
+	pthread_t t;
+
+	for (int i = 1; i < NTHREADS; i++)
+		pthread_create(&t, NULL, beating_thread, s);
+	beating(s);
+}
+
+__attribute__((unused)) static void *outliving(void *arg)
+{
+	struct shared *s = arg;
+
+	while (s->got == 0) {
+		char path[64], state = '?';
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%d/stat", getpid());
+		f = fopen(path, "r");
+		if (f && fscanf(f, "%*d %*s %c", &state) == 1 && state == 'Z')
+			s->got = 1;
+		if (f)
+			fclose(f);
+	}
+	for (;;) {
+		deeper(s);
+		usleep(200);
+	}
+	return NULL;
+}
+
+/* The leader ends, another thread goes on. */
+__attribute__((unused)) static void headless(struct shared *s)
+{
+	pthread_t t;
+
+	pthread_create(&t, NULL, outliving, s);
+	syscall(SYS_exit, 0);
+}
+
+static struct shared *signalled;
+
+__attribute__((unused)) static void count_signal(int sig)
+{
+	signalled->got += (unsigned)sig;
+}
+
+__attribute__((unused)) static void with_handler(struct shared *s)
+{
+	signalled = s;
+	signal(SIGUSR1, count_signal);
+	beating(s);
+}
+
+__attribute__((unused)) static void faulting(struct shared *s)
+{
+	s->ready = 1;
+	while (!s->go)
+		usleep(200);
+	*(volatile int *)8 = 1;
+}
+
+__attribute__((unused)) static void execing(struct shared *s)
+{
+	s->ready = 1;
+	while (!s->go)
+		usleep(200);
+	execl("/bin/sleep", "sleep", "100", NULL);
+}
+
+__attribute__((unused)) static struct shared *map_shared(void)
+{
+	struct shared *s = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(s != MAP_FAILED);
+	return s;
+}
+
+__attribute__((unused)) static pid_t start(void (*fn)(struct shared *),
+					   struct shared **ret)
+{
+	struct shared *s = *ret = map_shared();
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		fn(s);
+		_exit(7);
+	}
+	while (!s->ready && !s->got)
+		usleep(1000);
+	return pid;
+}
+
+__attribute__((unused)) static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+__attribute__((unused)) static int be(const char *what)
+{
+	if (!strcmp(what, "exit"))
+		return 3;
+	if (!strcmp(what, "env"))
+		return strcmp(getenv("PROC_TEST") ?: "", "yes") ? 4 : 0;
+	pause();
+	return 5;
+}
+
+/* --- helpers --------------------------------------------------------------------------- */
+
+__attribute__((unused)) static struct ps_prochandle *grab(pid_t pid, int flags)
+{
+	int err = 0;
+	struct ps_prochandle *P = Pgrab(pid, flags, &err);
+
+	if (!P)
+		fail_msg("Pgrab: %s: %s", Pgrab_error(err), Pgrab_detail());
+	return P;
+}
+
+__attribute__((unused)) static struct ps_prochandle *create(const char *what)
+{
+	char *argv[] = { self, "--be", (char *)what, NULL };
+	char path[4096];
+	int err = 0;
+	struct ps_prochandle *P = Pcreate(self, argv, &err, path, sizeof(path));
+
+	if (!P)
+		fail_msg("Pcreate: %s", Pcreate_error(err));
+	assert_string_equal(path, self);
+	return P;
+}
+
+__attribute__((unused)) static char state_of(pid_t pid)
+{
+	struct procfs_stat st;
+
+	return procfs_stat(pid, 0, &st) ? '-' : st.state;
+}
+
+__attribute__((unused)) static pid_t tracer_of(pid_t pid)
+{
+	struct procfs_status st;
+
+	return procfs_status(pid, 0, &st) ? -1 : st.tracer;
+}
+
+__attribute__((unused)) static void assert_beats(struct shared *s)
+{
+	unsigned was = s->beats;
+
+	await(s->beats >= was + 3);
+}
+
+__attribute__((unused)) static void assert_still(struct shared *s)
+{
+	unsigned was = s->beats;
+
+	usleep(20000);
+	assert_int_equal(s->beats, was);
+}
+
+__attribute__((unused)) static uintptr_t address_of(struct ps_prochandle *P,
+						    const char *name)
+{
+	GElf_Sym sym;
+
+	assert_int_equal(Plookup_by_name(P, PR_OBJ_EXEC, name, &sym), 0);
+	return sym.st_value;
+}
+
+__attribute__((unused)) static void wait_stop(struct ps_prochandle *P, int why, int what)
+{
+	const lwpstatus_t *l;
+
+	assert_int_equal(Pwait(P, SOON_MS), 0);
+	assert_int_equal(Pstate(P), PS_STOP);
+	l = &Pstatus(P)->pr_lwp;
+	assert_int_equal(l->pr_why, why);
+	assert_int_equal(l->pr_what, what);
+	assert_true(l->pr_flags & PR_ISTOP);
+}
+
+static int proc_test_main(int argc, char **argv, const struct harness_test *tests)
+{
+	if (argc == 3 && !strcmp(argv[1], "--be"))
+		return be(argv[2]);
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return 1;
+	return harness_main(argc, argv, tests);
+}
+
+#endif

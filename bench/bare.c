@@ -140,7 +140,8 @@ static void run_hits(pid_t pid, int mem, uint64_t addr)
 	}
 }
 
-/* A breakpoint in this thread, with nothing between the kernel and the hit: in-process. */
+/* A breakpoint in this thread, with nothing between the kernel and the hit:
+ * in-process. */
 double bare_step_over(void)
 {
 	char path[32], **argv = bench_hit_argv("--hit", HITS);

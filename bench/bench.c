@@ -3,10 +3,11 @@
  * `make bench`: what pgrab costs beside the bare system calls and beside gdb.
  *
  * Everything runs on one CPU (sched_setaffinity before the keeper starts, so that keeper,
- * victims and gdb inherit it): a round trip between two CPUs of a virtual machine measures
- * its wake-ups, not us. The measures of a group take turns, ROUNDS times; each row shows
- * the median of its rounds, and the median of the ratios to the group's reference *in the
- * same round*. Absolute figures of different runs are not comparable, ratios nearly are.
+ * victims and gdb inherit it): a round trip between two CPUs of a virtual machine
+ * measures its wake-ups, not us. The measures of a group take turns, ROUNDS times; each
+ * row shows the median of its rounds, and the median of the ratios to the group's
+ * reference *in the same round*. Absolute figures of different runs are not comparable,
+ * ratios nearly are.
  */
 #include <errno.h>
 #include <sched.h>
@@ -77,7 +78,7 @@ static const struct group groups[] = {
 
 const char *bench_self;
 
-/* --- time and victims ---------------------------------------------------------------------- */
+/* --- time and victims --------------------------------------------------------------- */
 
 double bench_now(void)
 {
@@ -111,7 +112,7 @@ void bench_sleeper_end(void)
 	waitpid(sleeper, NULL, 0);
 }
 
-/* --- the victim of the breakpoints ----------------------------------------------------------- */
+/* --- the victim of the breakpoints -------------------------------------------------- */
 
 static volatile unsigned hits;
 
@@ -202,7 +203,7 @@ uint64_t bench_addr_in(pid_t pid, void (*fn)(void))
 	return (uint64_t)(uintptr_t)fn - base_of(getpid()) + base_of(pid);
 }
 
-/* --- the table --------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {

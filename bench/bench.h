@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The benchmark's parts. A measure does one batch of one operation and says what one cost;
- * bench.c runs the measures of a group in turn, round by round, so that a noisy machine is
- * noisy for all of them, and prints medians and their ratios.
+ * The benchmark's parts. A measure does one batch of one operation and says what one
+ * cost; bench.c runs the measures of a group in turn, round by round, so that a noisy
+ * machine is noisy for all of them, and prints medians and their ratios.
  */
 #ifndef PGRAB_BENCH_BENCH_H
 #define PGRAB_BENCH_BENCH_H
@@ -24,10 +24,10 @@ pid_t bench_sleeper(void);
 void bench_sleeper_end(void);
 
 /*
- * The victim of the breakpoint measures: `bench --hit N FILE` calls bench_hit() N times and
- * writes microseconds a call to FILE; `--leaf` calls bench_leaf(). bench_hit() begins as most functions do,
- * with a push, which a keeper can do in the victim's stead; bench_leaf() with an
- * instruction that must be executed in its place.
+ * The victim of the breakpoint measures: `bench --hit N FILE` calls bench_hit() N times
+ * and writes microseconds a call to FILE; `--leaf` calls bench_leaf(). bench_hit() begins
+ * as most functions do, with a push, which a keeper can do in the victim's stead;
+ * bench_leaf() with an instruction that must be executed in its place.
  */
 void bench_hit(void);
 void bench_leaf(void);

@@ -115,7 +115,7 @@ double client_create_main(void)
 	return create_to("main");
 }
 
-/* --- symbols --------------------------------------------------------------------------- */
+/* --- symbols ------------------------------------------------------------------------ */
 
 static bool look(struct ps_prochandle *P, uintptr_t addr)
 {
@@ -125,7 +125,8 @@ static bool look(struct ps_prochandle *P, uintptr_t addr)
 	return !Plookup_by_addr(P, addr, name, sizeof(name), &sym);
 }
 
-/* First lookup in a handle just made: maps and link map read, files' tables in the cache. */
+/* First lookup in a handle just made: maps and link map read, files' tables in the
+ * cache. */
 double client_lookup_cold(void)
 {
 	pid_t pid = bench_sleeper();
@@ -165,7 +166,7 @@ double client_lookup_warm(void)
 	return n ? begin / WARM : -1;
 }
 
-/* --- a breakpoint with a callback ----------------------------------------------------------- */
+/* --- a breakpoint with a callback --------------------------------------------------- */
 
 static uint64_t calls;
 

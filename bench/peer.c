@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What users have today: gdb, with a breakpoint that it is told to ignore (it handles each hit
- * inside, without its command interpreter: its fastest way).
+ * What users have today: gdb, with a breakpoint that it is told to ignore (it handles
+ * each hit inside, without its command interpreter: its fastest way).
  */
 #include <fcntl.h>
 #include <spawn.h>

@@ -2,20 +2,22 @@
 /*
  * Creating a victim: a child of ours that the keeper seizes before it execs.
  *
- *	parent: sockets, every signal blocked, clone (CLONE_VFORK: waits until the child execs)
+ *	parent: sockets, every signal blocked, clone (CLONE_VFORK: waits for the exec)
  *	child:  handlers reset, asks the keeper to seize it, waits for its word, execve
  *	parent: waits for the event of the exec (the child now stands in its exec stop)
  *
- * The child shares our memory where it can: a fork of a large host costs milliseconds and its
- * locks would be copied as they happen to be. It then runs on a stack of its own, writes nothing but that
- * stack and `struct birth`, and makes bare system calls only; other threads of the host
- * run on meanwhile. A process that is not dumpable (it dropped privileges, prctl(2)) cannot
- * share: SEIZE looks at the dumpable flag of the *memory*, and we may not set it for the host.
- * Then it is a true fork whose child sets the flag for itself; stack and `struct birth` lie in
- * a shared mapping in this case, so that the child's word comes back all the same.
+ * The child shares our memory where it can: a fork of a large host costs milliseconds and
+ * its locks would be copied as they happen to be. It then runs on a stack of its own,
+ * writes nothing but that stack and `struct birth`, and makes bare system calls only;
+ * other threads of the host run on meanwhile. A process that is not dumpable (it dropped
+ * privileges, prctl(2)) cannot share: SEIZE looks at the dumpable flag of the *memory*,
+ * and we may not set it for the host. Then it is a true fork whose child sets the flag
+ * for itself; stack and `struct birth` lie in a shared mapping in this case, so that the
+ * child's word comes back all the same.
  *
- * Signals stay blocked from before the clone until handlers are reset in the child: a handler of the host
- * must not run in shared memory. The child execs with the caller's mask.
+ * Signals stay blocked from before the clone until handlers are reset in the child: a
+ * handler of the host must not run in shared memory. The child execs with the caller's
+ * mask.
  *
  * On every failure the child is killed and reaped before we return: it must not run the
  * command, and nobody shall find a zombie.
@@ -74,7 +76,7 @@ struct birth {
 	struct kp_attached reply;       /* what the keeper said */
 };
 
-/* --- the child ------------------------------------------------------------------------- */
+/* --- the child ---------------------------------------------------------------------- */
 
 /* Handlers would run the host's code; ignored signals stay ignored, as over any exec. */
 RAWCALL_CHILD static void reset_handlers(void)
@@ -91,8 +93,8 @@ RAWCALL_CHILD static void reset_handlers(void)
 	}
 }
 
-/* The request and our pidfd: over the hub, with the sockets of a new connection before it, or
- * over a connection that has served before. Built without the C library. */
+/* The request and our pidfd: over the hub, with the sockets of a new connection before
+ * it, or over a connection that has served before. Built without the C library. */
 RAWCALL_CHILD static long send_self(struct birth *b, int pidfd)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(3 * sizeof(int))];
@@ -187,7 +189,7 @@ RAWCALL_CHILD static int be_child(void *arg)
 	return (int)(-b->err & 0xff);
 }
 
-/* --- the parent ------------------------------------------------------------------------ */
+/* --- the parent --------------------------------------------------------------------- */
 
 /* Runs the child up to its exec or its end. 0 or a negative errno of clone. */
 static int give_birth(struct birth *b, pid_t *ret_pid, int *ret_pidfd)
@@ -216,7 +218,8 @@ static void reap(int pidfd)
 	int64_t end = hold_clock_ms() + REAP_MS;
 
 	hold_poll(pidfd, POLLIN, end);
-	/* Dead; but the keeper waits for it first. -ECHILD is also what a host that reaped it leaves. */
+	/* Dead; but the keeper waits for it first. -ECHILD is also what a host that
+	 * reaped it leaves. */
 	while (hold_reap(pidfd) && hold_clock_ms() < end) {
 		siginfo_t info;
 
@@ -291,7 +294,8 @@ struct making {
 	unsigned flags;      /* HOLD_BORROW */
 };
 
-/* Killed before the sockets close: without kill-on-last-close the keeper would let it run. */
+/* Killed before the sockets close: without kill-on-last-close the keeper would let it
+ * run. */
 static void drop(struct making *m)
 {
 	if (m->pidfd >= 0)
@@ -357,7 +361,8 @@ static bool found_dead(const struct birth *b)
 	return b && b->stage < STAGE_EXEC && (b->err == -EPIPE || b->err == -ECONNRESET);
 }
 
-/* One attempt; *again: the keeper was dead and the command has not run, another one may do. */
+/* One attempt; *again: the keeper was dead and the command has not run, another one may
+ * do. */
 static int create_once(struct making *m, const struct hold_spawn *spawn,
 		       struct hold_event *ret_first, struct hold_fault *fault,
 		       bool *again)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events: packets of the keeper's as values. The kinds, whys and flags have the same numbers on
- * both sides.
+ * Events: packets of the keeper's as values. The kinds, whys and flags have the same
+ * numbers on both sides.
  */
 #include "hold/hold.h"
 

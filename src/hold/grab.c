@@ -32,11 +32,12 @@ _Static_assert((int)HOLD_NOSTOP == (int)KP_ATTACH_NOSTOP &&
 		       (int)HOLD_KLC == (int)KP_ATTACH_KLC,
 	       "attach flags");
 
-/* --- grab ------------------------------------------------------------------------------ */
+/* --- grab --------------------------------------------------------------------------- */
 
 /*
- * The packet that answers: its length, 0 at the keeper's end, or a negative errno. The socket's
- * own time-out (HOLD_REPLY_MS) spares the common grab a poll; a shorter one must ask.
+ * The packet that answers: its length, 0 at the keeper's end, or a negative errno. The
+ * socket's own time-out (HOLD_REPLY_MS) spares the common grab a poll; a shorter one must
+ * ask.
  */
 static ssize_t await_reply(int control, struct kp_attached *a, int64_t end)
 {
@@ -156,7 +157,7 @@ int hold_grab(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms,
 	return 0;
 }
 
-/* --- release --------------------------------------------------------------------------- */
+/* --- release ------------------------------------------------------------------------ */
 
 int hold_reap(int pidfd)
 {
@@ -169,7 +170,8 @@ int hold_reap(int pidfd)
 	return ret || !info.si_pid ? -ECHILD : 0;
 }
 
-/* The keeper is gone and with it every ptrace stop; the text is restored: what is left to do. */
+/* The keeper is gone and with it every ptrace stop; the text is restored: what is left to
+ * do. */
 static void settle(const struct hold *h, enum hold_release_mode mode)
 {
 	int sig = mode == HOLD_RELEASE_KILL   ? SIGKILL

@@ -2,29 +2,30 @@
 /*
  * Client side of the keeper: the common part of every request.
  *
- * Objects. `struct hub` (hub.c) is this process's keeper; `struct hold` (state.h) is one victim in
- * its hands: a control socket, an event socket, a pidfd, a table of breakpoints (traps.c).
- * grab.c and create.c make one, requests.c asks for things, event.c reads what happens.
- * launch.c starts the keeper's program, path.c finds it.
+ * Objects. `struct hub` (hub.c) is this process's keeper; `struct hold` (state.h) is one
+ * victim in its hands: a control socket, an event socket, a pidfd, a table of breakpoints
+ * (traps.c). grab.c and create.c make one, requests.c asks for things, event.c reads what
+ * happens. launch.c starts the keeper's program, path.c finds it.
  *
- * Threads and locks. Any thread may call anything. hold.lock is held over a request and its reply, and
- * orders them; traps.lock is a leaf below it; the hub's lock is never held together with either.
- * Events have a socket of their own and no lock: one thread at a time reads them.
- * No lock of ours is held across a wait for the victim; a request waits for
- * the keeper's event loop, which waits for nobody.
+ * Threads and locks. Any thread may call anything. hold.lock is held over a request and
+ * its reply, and orders them; traps.lock is a leaf below it; the hub's lock is never held
+ * together with either. Events have a socket of their own and no lock: one thread at a
+ * time reads them. No lock of ours is held across a wait for the victim; a request waits
+ * for the keeper's event loop, which waits for nobody.
  *
- * When the victim dies here: the keeper answers -ESRCH; the EXIT event says how. Nothing is
- * freed but by hold_release().
+ * When the victim dies here: the keeper answers -ESRCH; the EXIT event says how. Nothing
+ * is freed but by hold_release().
  *
- * When the keeper dies, or stands still for HOLD_REPLY_MS, or talks nonsense: hold_lose(). The
- * kernel has detached (or will, when it lets go) every LWP; its traps are still in the
- * victim's text and the next hit would be a deadly SIGTRAP, so the thread that notices
- * writes the program's own bytes back through /proc/PID/mem. All later calls return the
- * first error; hold_next() returns -EPIPE, which wakes whoever polls.
+ * When the keeper dies, or stands still for HOLD_REPLY_MS, or talks nonsense:
+ * hold_lose(). The kernel has detached (or will, when it lets go) every LWP; its traps
+ * are still in the victim's text and the next hit would be a deadly SIGTRAP, so the
+ * thread that notices writes the program's own bytes back through /proc/PID/mem. All
+ * later calls return the first error; hold_next() returns -EPIPE, which wakes whoever
+ * polls.
  *
- * When this process forks: the copy's holds are dead (hold_usable() compares pids); the copy may
- * only free them. The keeper watches the client itself (a pidfd), so that a copied
- * descriptor does not keep a victim held when the client has died.
+ * When this process forks: the copy's holds are dead (hold_usable() compares pids); the
+ * copy may only free them. The keeper watches the client itself (a pidfd), so that a
+ * copied descriptor does not keep a victim held when the client has died.
  *
  * Not done: several requests under way at once. A round trip costs some ten microseconds,
  * and what must be quicker is one request that the keeper carries out alone.
@@ -48,7 +49,7 @@
 #include "util/log.h"
 #include "util/scope.h"
 
-/* --- small things ---------------------------------------------------------------------- */
+/* --- small things ------------------------------------------------------------------- */
 
 int nocancel_begin(void)
 {
@@ -143,7 +144,7 @@ void hold_free(struct hold *h)
 	free(h);
 }
 
-/* --- a request and its reply ------------------------------------------------------------ */
+/* --- a request and its reply -------------------------------------------------------- */
 
 static const char *const type_name[KP_NTYPES] = {
 	[KP_HELLO] = "hello",
@@ -188,8 +189,8 @@ int hold_lose(struct hold *h, int err)
 	int none = 0;
 
 	if (err == -EPIPE)
-		hub_drop(
-			h->hub); /* it closes its sockets in any order: the hub may still be open */
+		hub_drop(h->hub); /* it closes its sockets in any order: the hub may still
+				     be open */
 	if (err == -EPIPE && !procfs_pidfd_alive(h->pidfd))
 		err = -ESRCH;
 	if (!atomic_compare_exchange_strong(&h->gone, &none, err))
@@ -199,7 +200,8 @@ int hold_lose(struct hold *h, int err)
 	return err;
 }
 
-/* Does not wait long: what does not fit in a socket of requests never read is a lost keeper. */
+/* Does not wait long: what does not fit in a socket of requests never read is a lost
+ * keeper. */
 static int send_request(struct hold *h, const struct kp_header *req)
 {
 	int64_t end = 0;

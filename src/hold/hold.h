@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Client side of the keeper: one `struct hold` is one victim held by this process's keeper.
+ * Client side of the keeper: one `struct hold` is one victim held by this process's
+ * keeper.
  *
- * Two sockets stand behind a hold. Requests and replies go over the first, serialised by a
- * lock inside the hold: every hold_* call may be made from any thread, takes one round trip
- * at most (tens of microseconds) and never waits for the victim, but where it says so.
- * Events come over the second and are read by one thread at a time, the caller's business.
+ * Two sockets stand behind a hold. Requests and replies go over the first, serialised by
+ * a lock inside the hold: every hold_* call may be made from any thread, takes one round
+ * trip at most (tens of microseconds) and never waits for the victim, but where it says
+ * so. Events come over the second and are read by one thread at a time, the caller's
+ * business.
  *
- * Errors are negative errno values: -EPIPE when the keeper is gone (the hold's breakpoints
- * have then been written back into the victim by the client), -ESRCH
- * when the victim is gone, -EBUSY when it must be stopped for this and is not.
+ * Errors are negative errno values: -EPIPE when the keeper is gone (the hold's
+ * breakpoints have then been written back into the victim by the client), -ESRCH when the
+ * victim is gone, -EBUSY when it must be stopped for this and is not.
  */
 #ifndef PGRAB_HOLD_HOLD_H
 #define PGRAB_HOLD_HOLD_H
@@ -26,24 +28,28 @@ struct hold; /* one victim in the keeper's hands */
 /* --- events ------------------------------------------------------------------------- */
 
 /*
- * What happens to a victim. A *question* waits for hold_answer() with its LWP stopped (the
- * other LWPs run on); unanswered for the question time (100 ms) it gets the default, RESUME.
- * After a default the victim counts as unattended: its further questions are answered by
- * default at once until any request or answer shows that the client lives. Everything else
- * is information and delays nobody.
+ * What happens to a victim. A *question* waits for hold_answer() with its LWP stopped
+ * (the other LWPs run on); unanswered for the question time (100 ms) it gets the default,
+ * RESUME. After a default the victim counts as unattended: its further questions are
+ * answered by default at once until any request or answer shows that the client lives.
+ * Everything else is information and delays nobody.
  */
 enum hold_event_kind {
-	HOLD_EV_STOPPED, /* every LWP is stopped; `why`, `what`, tid is the one that caused it */
-	HOLD_EV_BKPT, /* question: tid is at the breakpoint `addr` (PC == addr) */
-	HOLD_EV_EXEC, /* question: the process has exec'd; breakpoints are forgotten; `child` = former tid */
-	HOLD_EV_FORK, /* `child` was made by fork, vfork or clone (`what`: PTRACE_EVENT_*) and runs free */
+	HOLD_EV_STOPPED, /* every LWP is stopped; `why`, `what`, tid is the one that
+			    caused it */
+	HOLD_EV_BKPT,    /* question: tid is at the breakpoint `addr` (PC == addr) */
+	HOLD_EV_EXEC,    /* question: the process has exec'd; breakpoints are forgotten;
+			    `child` = former tid */
+	HOLD_EV_FORK, /* `child` was made by fork, vfork or clone (`what`: PTRACE_EVENT_*)
+			 and runs free */
 	HOLD_EV_THREAD_START, /* tid is new */
 	HOLD_EV_THREAD_EXIT,  /* tid has ended, the process goes on */
 	HOLD_EV_SIGNAL,       /* `sig` was delivered to tid unchanged */
 	HOLD_EV_OUTSTOP,  /* somebody else stopped the process by `sig` (job control) */
 	HOLD_EV_CONTINUE, /* … and continued it */
 	HOLD_EV_EXIT, /* the process is gone; `status` as from wait(2). The last event. */
-	HOLD_EV_LOST, /* the keeper no longer controls it (`what`: errno). The last event. */
+	HOLD_EV_LOST, /* the keeper no longer controls it (`what`: errno). The last
+		       * event. */
 	HOLD_EV_NKINDS
 };
 
@@ -52,19 +58,20 @@ enum hold_why {
 	HOLD_WHY_REQUESTED, /* hold_stop(), or a grab */
 	HOLD_WHY_PARK,      /* a question was answered PARK */
 	HOLD_WHY_EXEC,      /* a created victim after its first exec */
-	HOLD_WHY_SIGNALLED, /* a traced signal is about to be delivered to tid; `what` = signal */
-	HOLD_WHY_FAULTED, /* a stopping breakpoint (`addr`), or a traced fault; `what` = signal */
-	HOLD_WHY_STEP, /* the single step of tid is done */
+	HOLD_WHY_SIGNALLED, /* a traced signal is about to be delivered to tid; `what` =
+			       signal */
+	HOLD_WHY_FAULTED,   /* a stopping breakpoint (`addr`), or a traced fault; `what` =
+			       signal */
+	HOLD_WHY_STEP,      /* the single step of tid is done */
 	HOLD_WHY_NWHYS
 };
 
 enum {
 	HOLD_EVF_QUESTION = 1, /* waits for hold_answer(tid, seq) */
 	HOLD_EVF_DEFAULTED =
-		2, /* was answered by default before it was sent: information */
-	HOLD_EVF_UNSEEN =
-		4, /* since the last event, questions were answered by default, or
-				* events dropped (`lost`): compare whole lists */
+		2,           /* was answered by default before it was sent: information */
+	HOLD_EVF_UNSEEN = 4, /* since the last event, questions were answered by default,
+			      * or events dropped (`lost`): compare whole lists */
 };
 
 /* One event: a plain value. Fields that the kind does not name are 0. */
@@ -73,16 +80,16 @@ struct hold_event {
 	enum hold_why why;         /* STOPPED: why */
 	pid_t pid;                 /* the process */
 	pid_t tid;                 /* the LWP */
-	pid_t child;    /* FORK: new process; EXEC: the execing thread's former tid */
-	int what;       /* see the kinds */
-	int sig;        /* signal number; STOPPED: of an outside stop in force, or 0 */
-	int status;     /* EXIT: wait(2) status */
-	uint32_t seq;   /* names a question */
-	uint32_t flags; /* HOLD_EVF_* */
-	uint32_t lost;  /* informational events dropped since the last one read */
-	uint64_t addr;  /* BKPT, FAULTED: breakpoint address */
-	uint64_t
-		time_ns; /* CLOCK_REALTIME at the stop; never runs backwards in one keeper */
+	pid_t child;      /* FORK: new process; EXEC: the execing thread's former tid */
+	int what;         /* see the kinds */
+	int sig;          /* signal number; STOPPED: of an outside stop in force, or 0 */
+	int status;       /* EXIT: wait(2) status */
+	uint32_t seq;     /* names a question */
+	uint32_t flags;   /* HOLD_EVF_* */
+	uint32_t lost;    /* informational events dropped since the last one read */
+	uint64_t addr;    /* BKPT, FAULTED: breakpoint address */
+	uint64_t time_ns; /* CLOCK_REALTIME at the stop; never runs backwards in one
+			     keeper */
 	arch_regs_t
 		regs; /* BKPT, EXEC, STOPPED: registers of tid, PC at the breakpoint */
 };
@@ -92,23 +99,25 @@ struct hold_event {
 enum {
 	HOLD_NOSTOP = 1, /* grab: attach and let it run on */
 	HOLD_KLC = 2,    /* kill on last close; else run on last close */
-	HOLD_BORROW = 4, /* the pidfd stays open until the release: the hold makes no copy */
+	HOLD_BORROW =
+		4, /* the pidfd stays open until the release: the hold makes no copy */
 };
 
 /* What went wrong, for a sentence: filled on failure when the caller gives one. */
 struct hold_fault {
-	int err; /* negative errno */
-	char text
-		[160]; /* what was waited for, or which step failed; "" when err says it all */
+	int err;        /* negative errno */
+	char text[160]; /* what was waited for, or which step failed; "" when err says it
+			   all */
 };
 
 /*
  * Has the keeper (started now when there is none) attach to every thread of the process
  * behind pidfd (borrowed) and stop it. Returns when all threads are stopped, or when
- * deadline_ms (0: default 5000) has passed: -ETIMEDOUT with a text naming the thread and its
- * state; nothing is then left attached. -EPERM, -ESRCH, -EBUSY (another tracer), -ENOENT no
- * keeper found, -EMFILE. No STOPPED event follows for the grab's own stop:
- * *ret_first is it (kind STOPPED, why REQUESTED; registers of the leader, or of the first LWP).
+ * deadline_ms (0: default 5000) has passed: -ETIMEDOUT with a text naming the thread and
+ * its state; nothing is then left attached. -EPERM, -ESRCH, -EBUSY (another tracer),
+ * -ENOENT no keeper found, -EMFILE. No STOPPED event follows for the grab's own stop:
+ * *ret_first is it (kind STOPPED, why REQUESTED; registers of the leader, or of the first
+ * LWP).
  */
 int hold_grab(pid_t pid, int pidfd, unsigned flags, unsigned deadline_ms,
 	      struct hold **ret, struct hold_event *ret_first, struct hold_fault *fault);
@@ -122,12 +131,12 @@ struct hold_spawn {
 };
 
 /*
- * Forks a child that the keeper seizes before it execs; the child keeps terminal, process group,
- * directory, and is this process's child; its signal dispositions and mask are those of the
- * caller with handlers reset. Returns when it is stopped after its successful exec:
- * *ret_first has kind STOPPED, why EXEC. *ret_pidfd is a descriptor that the caller owns.
- * On failure of execve its negative errno, with fault->text "execve" and the child reaped; on a death
- * before, -ECHILD with the status in *ret_first (kind EXIT).
+ * Forks a child that the keeper seizes before it execs; the child keeps terminal, process
+ * group, directory, and is this process's child; its signal dispositions and mask are
+ * those of the caller with handlers reset. Returns when it is stopped after its
+ * successful exec: *ret_first has kind STOPPED, why EXEC. *ret_pidfd is a descriptor that
+ * the caller owns. On failure of execve its negative errno, with fault->text "execve" and
+ * the child reaped; on a death before, -ECHILD with the status in *ret_first (kind EXIT).
  */
 int hold_create(const struct hold_spawn *spawn, struct hold **ret, pid_t *ret_pid,
 		int *ret_pidfd, struct hold_event *ret_first, struct hold_fault *fault);
@@ -140,21 +149,22 @@ enum hold_release_mode {
 };
 
 /*
- * Lifts every breakpoint, detaches every LWP and frees the hold, whatever it returns. Waits
- * until the victim is in its final state (at most 5 s: -ETIMEDOUT, the keeper goes on
- * trying). Death on the way is no error. Does not reap: see hold_reap().
+ * Lifts every breakpoint, detaches every LWP and frees the hold, whatever it returns.
+ * Waits until the victim is in its final state (at most 5 s: -ETIMEDOUT, the keeper goes
+ * on trying). Death on the way is no error. Does not reap: see hold_reap().
  */
 int hold_release(struct hold *h, enum hold_release_mode mode);
 
 /* Reaps our own child behind pidfd if it is dead and nobody has: 0 or -ECHILD. */
 int hold_reap(int pidfd);
 
-/* --- events, read by one thread at a time --------------------------------------------- */
+/* --- events, read by one thread at a time ------------------------------------------- */
 
 /* Polls readable when an event, or the keeper's end, is to be read. Owned by the hold. */
 int hold_event_fd(const struct hold *h);
 
-/* Takes the next event without waiting: 1, 0 when there is none, or -EPIPE (keeper gone). */
+/* Takes the next event without waiting: 1, 0 when there is none, or -EPIPE (keeper
+ * gone). */
 int hold_next(struct hold *h, struct hold_event *ret);
 
 /* Verdicts on a question. */
@@ -163,31 +173,34 @@ enum hold_verdict {
 	HOLD_PARK,   /* stop every LWP, lift every breakpoint, then STOPPED why PARK */
 };
 
-/* Answers the question (tid, seq). One way, no reply; one answered by default already is ignored. */
+/* Answers the question (tid, seq). One way, no reply; one answered by default already is
+ * ignored. */
 int hold_answer(struct hold *h, pid_t tid, uint32_t seq, enum hold_verdict verdict);
 
 /* --- run control -------------------------------------------------------------------- */
 
-/* Asks every LWP to stop. 0: accepted, a STOPPED event (REQUESTED) follows, or EXIT; 1: stood already,
- * no event follows. */
+/* Asks every LWP to stop. 0: accepted, a STOPPED event (REQUESTED) follows, or EXIT; 1:
+ * stood already, no event follows. */
 int hold_stop(struct hold *h);
 
 enum {
-	HOLD_RUN_STEP =
-		1, /* tid executes one instruction, the others stay; then STOPPED why STEP */
+	HOLD_RUN_STEP = 1, /* tid executes one instruction, the others stay; then STOPPED
+			      why STEP */
 	HOLD_RUN_CLEARSIG = 2, /* the signal that tid stopped on is not delivered */
 	HOLD_RUN_LIFTED = 4,   /* do not plant lifted breakpoints again */
 };
 
 /*
- * Sets a stopped victim running: breakpoints that a PARK lifted are planted again, an LWP that
- * stands on one gets past it without a hit. tid names the LWP that STEP, CLEARSIG and sig mean (0: the one
- * that stopped). sig (0 none) is delivered to it instead of the one it stopped on.
+ * Sets a stopped victim running: breakpoints that a PARK lifted are planted again, an LWP
+ * that stands on one gets past it without a hit. tid names the LWP that STEP, CLEARSIG
+ * and sig mean (0: the one that stopped). sig (0 none) is delivered to it instead of the
+ * one it stopped on.
  */
 int hold_run(struct hold *h, pid_t tid, unsigned flags, int sig);
 
-/* Which signals (bit n-1 is signal n) stop the victim with why SIGNALLED, or FAULTED where the signal is
- * a fault the CPU raised; every other is passed on with an event SIGNAL. */
+/* Which signals (bit n-1 is signal n) stop the victim with why SIGNALLED, or FAULTED
+ * where the signal is a fault the CPU raised; every other is passed on with an event
+ * SIGNAL. */
 int hold_trace_signals(struct hold *h, uint64_t stop_mask);
 
 enum {
@@ -196,17 +209,18 @@ enum {
 	HOLD_WANT_FORKS = 4,   /* FORK */
 };
 
-/* Which informational events are sent (none at first; OUTSTOP, CONTINUE, EXIT, LOST always are). */
+/* Which informational events are sent (none at first; OUTSTOP, CONTINUE, EXIT, LOST
+ * always are). */
 int hold_want(struct hold *h, unsigned mask);
 
-/* Kill (true) or run (false) when the last descriptor closes or the client dies. An outside
- * stop is respected in either case. */
+/* Kill (true) or run (false) when the last descriptor closes or the client dies. An
+ * outside stop is respected in either case. */
 int hold_set_klc(struct hold *h, bool klc);
 
 /*
- * How long a question waits for its answer before it gets its default: ms, 0 for ever. A grabbed victim
- * begins with 100; a created one with 0, since its first park has been asked for: whoever parks
- * it sets 100 when it no longer has a park to come.
+ * How long a question waits for its answer before it gets its default: ms, 0 for ever. A
+ * grabbed victim begins with 100; a created one with 0, since its first park has been
+ * asked for: whoever parks it sets 100 when it no longer has a park to come.
  */
 int hold_set_patience(struct hold *h, unsigned ms);
 
@@ -219,20 +233,22 @@ enum {
 };
 
 /*
- * Plants a breakpoint at addr, one an address (-EEXIST). insn is the decoded original. While
- * the victim is parked it is only noted, and planted by hold_run(). -EFAULT: not writable
- * now. Planting needs no stop.
+ * Plants a breakpoint at addr, one an address (-EEXIST). insn is the decoded original.
+ * While the victim is parked it is only noted, and planted by hold_run(). -EFAULT: not
+ * writable now. Planting needs no stop.
  */
 int hold_bkpt_set(struct hold *h, uint64_t addr, const struct arch_insn *insn,
 		  unsigned flags);
 
-/* Removes it: the original byte is back and no LWP is still inside it on return. -ENOENT. */
+/* Removes it: the original byte is back and no LWP is still inside it on return.
+ * -ENOENT. */
 int hold_bkpt_clear(struct hold *h, uint64_t addr);
 
 /* Replaces our trap bytes in buf, read from [addr, addr + len), by the program's own. */
 void hold_hide_traps(struct hold *h, uint64_t addr, void *buf, size_t len);
 
-/* Called after the client wrote the program's own bytes over [addr, addr + len): traps in it are planted anew. */
+/* Called after the client wrote the program's own bytes over [addr, addr + len): traps in
+ * it are planted anew. */
 int hold_text_written(struct hold *h, uint64_t addr, const void *buf, size_t len);
 
 /* --- LWPs --------------------------------------------------------------------------- */
@@ -252,30 +268,31 @@ int hold_lwps(struct hold *h, struct hold_lwp **ret, size_t *ret_n);
 int hold_getregs(struct hold *h, pid_t tid, arch_regs_t *ret);
 int hold_setregs(struct hold *h, pid_t tid, const arch_regs_t *regs);
 
-/* The same of every stopped LWP in one request: *ret_regs parallels *ret_lwps; both are the
- * caller's to free. */
+/* The same of every stopped LWP in one request: *ret_regs parallels *ret_lwps; both are
+ * the caller's to free. */
 int hold_getregs_all(struct hold *h, struct hold_lwp **ret_lwps, arch_regs_t **ret_regs,
 		     size_t *ret_n);
 
 /* siginfo of the signal that tid stopped on. */
 int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);
 
-/* --- the process's keeper ------------------------------------------------------------- */
+/* --- the process's keeper ----------------------------------------------------------- */
 
 /* Pid of this process's keeper, or 0 when none runs. */
 pid_t hold_keeper_pid(void);
 
 /*
- * Sessions say that they are there: when the last of them goes and nothing is held, the keeper
- * ends too, so that a host is left as it was. A keeper that only bare handles have used stays for
- * the next of them. hold_forget_keeper() ends one that holds nothing, at once.
+ * Sessions say that they are there: when the last of them goes and nothing is held, the
+ * keeper ends too, so that a host is left as it was. A keeper that only bare handles have
+ * used stays for the next of them. hold_forget_keeper() ends one that holds nothing, at
+ * once.
  */
 void hold_keeper_use(void);
 void hold_keeper_unuse(void);
 void hold_forget_keeper(void);
 
-/* Path of the keeper's program: PGRAB_KEEPER, else libexec beside the library, else the build
- * tree's; 0 or -ENOENT. buf gets the path tried last. */
+/* Path of the keeper's program: PGRAB_KEEPER, else libexec beside the library, else the
+ * build tree's; 0 or -ENOENT. buf gets the path tried last. */
 int hold_keeper_path(char *buf, size_t size);
 
 #endif

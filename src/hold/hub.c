@@ -2,17 +2,19 @@
 /*
  * The process's keeper (see hub.h): one global, `current`, under one lock.
  *
- * The hub belongs to the process that started it. A forked child shares the socket, but must
- * not use it: the keeper would take its requests for its parent's. fork(2) through the C
- * library runs child_forgets(), which also makes sure that the lock is not held by a thread
- * that the child does not have; a child made by a bare clone(2) is told by its pid.
+ * The hub belongs to the process that started it. A forked child shares the socket, but
+ * must not use it: the keeper would take its requests for its parent's. fork(2) through
+ * the C library runs child_forgets(), which also makes sure that the lock is not held by
+ * a thread that the child does not have; a child made by a bare clone(2) is told by its
+ * pid.
  *
- * Connections. A victim's two socket pairs cost a third of a grab and release to make and close, so
- * that a connection which the keeper has declared free (KP_RELEASE) is kept for the next victim,
- * HUB_IDLE of them at most. It belongs to its keeper and ends with it.
+ * Connections. A victim's two socket pairs cost a third of a grab and release to make and
+ * close, so that a connection which the keeper has declared free (KP_RELEASE) is kept for
+ * the next victim, HUB_IDLE of them at most. It belongs to its keeper and ends with it.
  *
- * A keeper that has died is noticed by whoever talks to it (hub_drop()); the next caller starts
- * another one. The lock is held over a start, so that two threads do not start two.
+ * A keeper that has died is noticed by whoever talks to it (hub_drop()); the next caller
+ * starts another one. The lock is held over a start, so that two threads do not start
+ * two.
  */
 #include "hold/hub.h"
 
@@ -71,8 +73,8 @@ static void parent_goes_on(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* The process's own reference stays: those of threads that the child does not have are never
- * given back, so that the count means nothing there. Lock held. */
+/* The process's own reference stays: those of threads that the child does not have are
+ * never given back, so that the count means nothing there. Lock held. */
 static void forget_inherited(void)
 {
 	if (!current || current->owner == getpid())
@@ -92,7 +94,7 @@ static void watch_forks(void)
 	pthread_atfork(before_fork, parent_goes_on, child_forgets);
 }
 
-/* --- connections ----------------------------------------------------------------------- */
+/* --- connections -------------------------------------------------------------------- */
 
 void connection_sent(struct connection *c)
 {
@@ -189,7 +191,8 @@ static int send_all(int fd, const struct msghdr *msg, int64_t end)
 	return err;
 }
 
-/* A new connection goes over the hub with its sockets; a used one takes the request itself. */
+/* A new connection goes over the hub with its sockets; a used one takes the request
+ * itself. */
 int connection_attach(const struct hub *hub, const struct connection *c,
 		      const struct kp_attach *req, int pidfd, int64_t end)
 {
@@ -206,7 +209,7 @@ int connection_attach(const struct hub *hub, const struct connection *c,
 	return send_all(hub->fd, &msg, end);
 }
 
-/* --- starting -------------------------------------------------------------------------- */
+/* --- starting ----------------------------------------------------------------------- */
 
 /* Version check, and the keeper's pid. */
 static int greet(struct hub *hub, const char *path, struct hold_fault *fault)

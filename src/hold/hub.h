@@ -33,8 +33,9 @@ struct hub {
 	unsigned nidle;                   /* how many */
 };
 
-/* A reference on the process's keeper, started now when there is none. 0; -ENOENT no program;
- * -EPROTO another version; -EMFILE … Blocks for the start (under 1 ms; 5 s at most). */
+/* A reference on the process's keeper, started now when there is none. 0; -ENOENT no
+ * program; -EPROTO another version; -EMFILE … Blocks for the start (under 1 ms; 5 s at
+ * most). */
 int hub_get(struct hub **ret, struct hold_fault *fault);
 struct hub *hub_ref(struct hub *hub);
 void hub_put(struct hub *hub);
@@ -54,14 +55,15 @@ void connection_sent(struct connection *c);
 /* Closes whatever is open. */
 void connection_close(struct connection *c);
 
-/* Sends an attach request for the process behind pidfd. 0, -EPIPE keeper gone, -ETIMEDOUT. */
+/* Sends an attach request for the process behind pidfd. 0, -EPIPE keeper gone,
+ * -ETIMEDOUT. */
 int connection_attach(const struct hub *hub, const struct connection *c,
 		      const struct kp_attach *req, int pidfd, int64_t end);
 
 /*
  * Runs the keeper's program `path` detached from this process, with `hub` and `client` (a
- * pidfd of this process) as its descriptors 3 and 4; both stay the caller's. 0 or the negative
- * errno of the step that failed.
+ * pidfd of this process) as its descriptors 3 and 4; both stay the caller's. 0 or the
+ * negative errno of the step that failed.
  */
 int keeper_launch(const char *path, int hub, int client);
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Starting the keeper's program out of an arbitrary host process, which may have any number
- * of threads, handlers, children and limits, without disturbing it:
+ * Starting the keeper's program out of an arbitrary host process, which may have any
+ * number of threads, handlers, children and limits, without disturbing it:
  *
  *	host thread --clone--> middle --clone--> keeper (execve)
  *
- * Both clones have exit signal 0, so no SIGCHLD is sent and a host that waits for -1 never
- * sees the middle one, which we reap by its pid with __WCLONE. The keeper itself is orphaned when the
- * middle one ends (execve(2) sets a process's exit signal back to SIGCHLD, so that a direct
- * child would be seen). CLONE_VFORK makes each wait for the next: when keeper_launch()
- * returns, execve has succeeded or its errno is known.
+ * Both clones have exit signal 0, so no SIGCHLD is sent and a host that waits for -1
+ * never sees the middle one, which we reap by its pid with __WCLONE. The keeper itself is
+ * orphaned when the middle one ends (execve(2) sets a process's exit signal back to
+ * SIGCHLD, so that a direct child would be seen). CLONE_VFORK makes each wait for the
+ * next: when keeper_launch() returns, execve has succeeded or its errno is known.
  *
- * The children share our memory (no copy of a large host's page tables, and no stale locks:
- * they take none). They run on stacks of their own with every signal blocked, call nothing
- * but system calls, and write nothing but their stacks and `struct launch`.
+ * The children share our memory (no copy of a large host's page tables, and no stale
+ * locks: they take none). They run on stacks of their own with every signal blocked, call
+ * nothing but system calls, and write nothing but their stacks and `struct launch`.
  */
 #include "hold/hub.h"
 
@@ -125,7 +125,8 @@ static bool wanted(const char *var)
 	return false;
 }
 
-/* The few variables that the keeper is to see; the strings stay the host's. NULL: no memory. */
+/* The few variables that the keeper is to see; the strings stay the host's. NULL: no
+ * memory. */
 static char **make_env(void)
 {
 	char **env;

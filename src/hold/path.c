@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the keeper's program is: PGRAB_KEEPER; where the build was told to install it, when this
- * library stands where it was installed; else near the file that holds this code (a build
- * tree, a moved installation, a statically linked program); else where it was told, after all.
+ * Where the keeper's program is: PGRAB_KEEPER; where the build was told to install it,
+ * when this library stands where it was installed; else near the file that holds this
+ * code (a build tree, a moved installation, a statically linked program); else where it
+ * was told, after all.
  *
- * That file is found in /proc/self/maps, by the address of a function: the kernel's name of it
- * is absolute whatever name the host used to load it. A program found by its place near us
- * runs with the host's rights, so it and its folder must belong to root, to the user,
- * or to whoever owns the file that we run from; nobody else may be able to write there. The
- * current directory is never looked at.
+ * That file is found in /proc/self/maps, by the address of a function: the kernel's name
+ * of it is absolute whatever name the host used to load it. A program found by its place
+ * near us runs with the host's rights, so it and its folder must belong to root, to the
+ * user, or to whoever owns the file that we run from; nobody else may be able to write
+ * there. The current directory is never looked at.
  */
 #include "hold/hold.h"
 
@@ -67,7 +68,8 @@ static bool usable(const char *path, uid_t owner)
 	return !stat(folder, &st) && trusted(&st, owner) && !access(path, X_OK);
 }
 
-/* FOLDER/keeper/pgrab-keeper and FOLDER/libexec/pgrab/pgrab-keeper, for folders above `file`. */
+/* FOLDER/keeper/pgrab-keeper and FOLDER/libexec/pgrab/pgrab-keeper, for folders above
+ * `file`. */
 static int search_above(char *file, uid_t owner, char *buf, size_t size)
 {
 	static const char *const below[] = { "keeper", "libexec/pgrab" };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The requests about a held victim, one function each: see hold.h for what they promise and
- * hold.c for what they have in common.
+ * The requests about a held victim, one function each: see hold.h for what they promise
+ * and hold.c for what they have in common.
  */
 #include "hold/hold.h"
 
@@ -28,7 +28,7 @@ _Static_assert((int)HOLD_RESUME == (int)KP_VERDICT_RESUME &&
 	       "verdicts");
 _Static_assert((int)HOLD_BKPT_STOP == (int)KP_BKPT_STOP, "breakpoint flags");
 
-/* --- run control ----------------------------------------------------------------------- */
+/* --- run control -------------------------------------------------------------------- */
 
 int hold_stop(struct hold *h)
 {
@@ -79,9 +79,10 @@ int hold_set_patience(struct hold *h, unsigned ms)
 	return call_mask(h, KP_SET_PATIENCE, ms);
 }
 
-/* --- breakpoints ----------------------------------------------------------------------- */
+/* --- breakpoints -------------------------------------------------------------------- */
 
-/* In the table before it is in the text, so that nobody ever reads a trap of ours. Lock held. */
+/* In the table before it is in the text, so that nobody ever reads a trap of ours. Lock
+ * held. */
 static int plant(struct hold *h, uint64_t addr, const struct arch_insn *insn,
 		 unsigned flags)
 {
@@ -146,7 +147,7 @@ void hold_hide_traps(struct hold *h, uint64_t addr, void *buf, size_t len)
 	traps_hide(&h->traps, addr, buf, len);
 }
 
-/* --- text that the client has written over breakpoints --------------------------------- */
+/* --- text that the client has written over breakpoints ------------------------------ */
 
 /* A piece of text just written. */
 struct written {
@@ -156,8 +157,8 @@ struct written {
 	int mem;         /* /proc/PID/mem, read and write */
 };
 
-/* Writes again those bytes at [addr, addr + len) that belong to the piece: the keeper, clearing
- * a breakpoint, puts back what it found when it was set. */
+/* Writes again those bytes at [addr, addr + len) that belong to the piece: the keeper,
+ * clearing a breakpoint, puts back what it found when it was set. */
 static int write_again(const struct written *w, uint64_t addr, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -185,7 +186,8 @@ static int replant(struct hold *h, const struct written *w, const struct trap *t
 	return err ? err : plant(h, trap->addr, &insn, trap->flags);
 }
 
-/* All out first, then all in again: each is decoded from text without traps. Lock held. */
+/* All out first, then all in again: each is decoded from text without traps. Lock
+ * held. */
 static int replant_all(struct hold *h, const struct written *w, const struct trap *traps,
 		       size_t n)
 {
@@ -239,7 +241,7 @@ int hold_text_written(struct hold *h, uint64_t addr, const void *buf, size_t len
 	return err;
 }
 
-/* --- LWPs and registers ------------------------------------------------------------------ */
+/* --- LWPs and registers ------------------------------------------------------------- */
 
 int hold_getregs(struct hold *h, pid_t tid, arch_regs_t *ret)
 {
@@ -276,8 +278,8 @@ int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret)
 	return err;
 }
 
-/* LWPs gathered page by page. They come in ascending order of tid, by index: when one ends
- * between two pages another may be missed, when one is born one may come twice. */
+/* LWPs gathered page by page. They come in ascending order of tid, by index: when one
+ * ends between two pages another may be missed, when one is born one may come twice. */
 struct gathered {
 	struct hold_lwp *lwps; /* owned */
 	arch_regs_t *regs;     /* owned; NULL when not asked for */

@@ -21,9 +21,10 @@ enum {
 
 /* One victim, seen from the client. */
 struct hold {
-	pid_t owner; /* process that made it; a forked copy of it may only free the hold */
-	pid_t pid;   /* the victim's thread-group id */
-	int pidfd;   /* the victim, for when the keeper has gone */
+	pid_t owner;   /* process that made it; a forked copy of it may only free the hold
+			*/
+	pid_t pid;     /* the victim's thread-group id */
+	int pidfd;     /* the victim, for when the keeper has gone */
 	bool borrowed; /* pidfd is the caller's (HOLD_BORROW), else owned */
 	struct hub *hub;      /* the keeper; one reference */
 	int control;          /* requests and replies; owned */
@@ -35,8 +36,8 @@ struct hold {
 	struct traps traps; /* breakpoints; has its own lock, taken inside `lock` */
 };
 
-/* A hold that owns our ends of c (taken out of it), a reference on hub and a copy of pidfd (HOLD_BORROW: pidfd itself).
- * 0, -ENOMEM, -EMFILE. */
+/* A hold that owns our ends of c (taken out of it), a reference on hub and a copy of
+ * pidfd (HOLD_BORROW: pidfd itself). 0, -ENOMEM, -EMFILE. */
 int hold_new(pid_t pid, int pidfd, unsigned flags, struct hub *hub, struct connection *c,
 	     struct hold **ret);
 /* Closes and frees, without a word to the keeper: the last close. */
@@ -47,18 +48,20 @@ void hold_header(struct kp_header *h, enum kp_type type, size_t len, pid_t tid);
 
 /*
  * Sends a request (header filled in, seq is set here) and takes its reply of exactly
- * reply_size bytes; a bare kp_reply will do for a failure. reply->err, or what hold_lose() noted.
+ * reply_size bytes; a bare kp_reply will do for a failure. reply->err, or what
+ * hold_lose() noted.
  */
 int hold_call(struct hold *h, void *req, void *reply, size_t reply_size);
 
 /* The same with the hold's lock held by the caller. */
 int hold_call_locked(struct hold *h, void *req, void *reply, size_t reply_size);
 
-/* The keeper is gone or broken: notes err for all later calls and restores the victim's text.
- * Returns what was noted first. */
+/* The keeper is gone or broken: notes err for all later calls and restores the victim's
+ * text. Returns what was noted first. */
 int hold_lose(struct hold *h, int err);
 
-/* 0 when requests can be made; -EPIPE in a forked copy of the owner, or what hold_lose() noted. */
+/* 0 when requests can be made; -EPIPE in a forked copy of the owner, or what hold_lose()
+ * noted. */
 int hold_usable(const struct hold *h);
 
 /* Event of the protocol as a value; -EPROTO when it is not one. */
@@ -71,12 +74,13 @@ int fault_set(struct hold_fault *fault, int err, const char *fmt, ...)
 /* CLOCK_MONOTONIC in ms. */
 int64_t hold_clock_ms(void);
 
-/* Waits until fd has one of `events` or the time `end` (hold_clock_ms) has come: 0, -ETIMEDOUT. */
+/* Waits until fd has one of `events` or the time `end` (hold_clock_ms) has come: 0,
+ * -ETIMEDOUT. */
 int hold_poll(int fd, short events, int64_t end);
 
 /*
- * Host threads may be cancelled in any wait of ours: not while we hold a lock or a half-made
- * victim. Used as a scope guard: HOLD_NOCANCEL;
+ * Host threads may be cancelled in any wait of ours: not while we hold a lock or a
+ * half-made victim. Used as a scope guard: HOLD_NOCANCEL;
  */
 int nocancel_begin(void);
 void nocancel_end(int *state);

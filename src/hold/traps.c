@@ -3,9 +3,10 @@
  * Client's table of breakpoints (see traps.h).
  *
  * An array of pointers sorted by address: looked up at every read of the victim (a binary
- * search), changed once a breakpoint. A hit is recognised by what stands in the bytes read:
- * only a trap instruction is replaced, so that lifted or not yet planted breakpoints need no
- * book-keeping here, and memory that the program has since overwritten is shown as it is.
+ * search), changed once a breakpoint. A hit is recognised by what stands in the bytes
+ * read: only a trap instruction is replaced, so that lifted or not yet planted
+ * breakpoints need no book-keeping here, and memory that the program has since
+ * overwritten is shown as it is.
  */
 #include "hold/traps.h"
 
@@ -126,7 +127,8 @@ void traps_fini(struct traps *t)
 	pthread_mutex_destroy(&t->lock);
 }
 
-/* First byte of our instruction that differs from the program's: where a trap may begin. */
+/* First byte of our instruction that differs from the program's: where a trap may
+ * begin. */
 static uint64_t before(uint64_t addr, unsigned back)
 {
 	return addr < back ? 0 : addr - back;
@@ -196,9 +198,9 @@ int traps_touching(struct traps *t, uint64_t addr, size_t len, struct trap **ret
 }
 
 /*
- * Puts one instruction's first bytes back, but only where exactly ours stands: our trap and
- * behind it the rest of the instruction. After an exec that nobody has told us of yet there
- * is other text at the address.
+ * Puts one instruction's first bytes back, but only where exactly ours stands: our trap
+ * and behind it the rest of the instruction. After an exec that nobody has told us of yet
+ * there is other text at the address.
  */
 static int put_back(int mem, const struct trap *trap)
 {
@@ -223,7 +225,8 @@ static int alive(int pidfd)
 	return poll(&p, 1, 0) == 0;
 }
 
-/* /proc/PID/mem of the process behind pidfd: it lives after the open, so it is the one opened. */
+/* /proc/PID/mem of the process behind pidfd: it lives after the open, so it is the one
+ * opened. */
 static int open_mem(pid_t pid, int pidfd)
 {
 	char path[32];

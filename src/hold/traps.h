@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client's own table of the breakpoints in one victim: what reads of the victim's text
- * must hide, and what must be written back should the keeper die. Has its own lock, a leaf.
+ * The client's own table of the breakpoints in one victim: what reads of the victim's
+ * text must hide, and what must be written back should the keeper die. Has its own lock,
+ * a leaf.
  */
 #ifndef PGRAB_HOLD_TRAPS_H
 #define PGRAB_HOLD_TRAPS_H
@@ -39,17 +40,18 @@ void traps_remove(struct traps *t, uint64_t addr);
 /* Forgets all, as after an exec. */
 void traps_forget(struct traps *t);
 
-/* Replaces trap instructions of ours in buf = [addr, addr + len) by the program's own bytes. */
+/* Replaces trap instructions of ours in buf = [addr, addr + len) by the program's own
+ * bytes. */
 void traps_hide(struct traps *t, uint64_t addr, void *buf, size_t len);
 
-/* Copies of the breakpoints whose instruction touches [addr, addr + len), in order; the caller
- * frees *ret. 0 or -ENOMEM. */
+/* Copies of the breakpoints whose instruction touches [addr, addr + len), in order; the
+ * caller frees *ret. 0 or -ENOMEM. */
 int traps_touching(struct traps *t, uint64_t addr, size_t len, struct trap **ret,
 		   size_t *ret_n);
 
 /*
- * Writes the program's own bytes back over every trap that still stands in the process `pid`,
- * if pidfd says that it lives: for the case that the keeper is gone. Forgets all.
+ * Writes the program's own bytes back over every trap that still stands in the process
+ * `pid`, if pidfd says that it lives: for the case that the keeper is gone. Forgets all.
  */
 void traps_restore(struct traps *t, pid_t pid, int pidfd);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls without the C library, for the few instructions that run between clone(2) and
- * execve(2) in memory shared with the parent: no errno, no locks, no interposed wrapper of a
- * sanitizer, no lazy binding. Every call returns a value or a negative errno.
+ * System calls without the C library, for the few instructions that run between clone(2)
+ * and execve(2) in memory shared with the parent: no errno, no locks, no interposed
+ * wrapper of a sanitizer, no lazy binding. Every call returns a value or a negative
+ * errno.
  */
 #ifndef PGRAB_OS_RAWCALL_H
 #define PGRAB_OS_RAWCALL_H
@@ -39,9 +40,9 @@ RAWCALL_INLINE long rawcall6(long nr, long a, long b, long c, long d, long e, lo
 }
 
 /*
- * clone(2): the child calls fn(arg) on the stack that ends at `top` (16 bytes aligned) and
- * exits with what it returns. ptid is where CLONE_PIDFD puts the descriptor. Returns in the
- * parent only: the child's pid or a negative errno.
+ * clone(2): the child calls fn(arg) on the stack that ends at `top` (16 bytes aligned)
+ * and exits with what it returns. ptid is where CLONE_PIDFD puts the descriptor. Returns
+ * in the parent only: the child's pid or a negative errno.
  */
 RAWCALL_INLINE long rawcall_clone(unsigned long flags, void *top, int *ptid,
 				  int (*fn)(void *), void *arg)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A keeper whose client is broken: packets short, long, unknown, of another version, random;
- * descriptors too many, too few, of the wrong kind; requests before the attach; closes in
- * every order. Each ends that client's connection at most: the keeper exits, the victim
- * runs on untraced, whole and not stopped.
+ * A keeper whose client is broken: packets short, long, unknown, of another version,
+ * random; descriptors too many, too few, of the wrong kind; requests before the attach;
+ * closes in every order. Each ends that client's connection at most: the keeper exits,
+ * the victim runs on untraced, whole and not stopped.
  *
  * The keeper is started by hand, as this process's child, so that its exit is seen.
  */
@@ -44,7 +44,7 @@ struct scene {
 	volatile unsigned *heartbeat; /* counted up by the victim, shared */
 };
 
-/* --- the actors ------------------------------------------------------------------------ */
+/* --- the actors --------------------------------------------------------------------- */
 
 static pid_t start_victim(volatile unsigned *heartbeat)
 {
@@ -126,7 +126,7 @@ static void shut_theirs(struct scene *s)
 		shut(&s->theirs[i]);
 }
 
-/* --- what must be at the end ----------------------------------------------------------------- */
+/* --- what must be at the end -------------------------------------------------------- */
 
 static int64_t now_ms(void)
 {
@@ -193,7 +193,7 @@ static void assert_hung_up(int fd)
 	assert_true(p.revents & POLLHUP);
 }
 
-/* --- packets ----------------------------------------------------------------------------- */
+/* --- packets ------------------------------------------------------------------------ */
 
 static ssize_t send_fds(int fd, const void *packet, size_t len, const int *fds,
 			size_t nfds)
@@ -250,7 +250,7 @@ static void attach(struct scene *s)
 	assert_int_equal(reply_err(s->control), 0);
 }
 
-/* --- malformed packets ------------------------------------------------------------------- */
+/* --- malformed packets -------------------------------------------------------------- */
 
 /* A packet that no client sends. */
 struct bad {
@@ -331,7 +331,8 @@ static void test_misplaced(void **state)
 	finish(&s);
 }
 
-/* Whatever stands in front of the event socket is not read; the victim is not disturbed. */
+/* Whatever stands in front of the event socket is not read; the victim is not
+ * disturbed. */
 static void test_chatter_on_events(void **state)
 {
 	struct kp_header stop = header(KP_STOP, sizeof(stop));
@@ -371,7 +372,7 @@ static void test_random(void **state)
 	}
 }
 
-/* --- descriptors ------------------------------------------------------------------------- */
+/* --- descriptors -------------------------------------------------------------------- */
 
 static void attach_with(int *fds, size_t nfds)
 {
@@ -448,7 +449,7 @@ static void test_descriptor_kinds(void **state)
 	}
 }
 
-/* --- who is attached to ------------------------------------------------------------------ */
+/* --- who is attached to ------------------------------------------------------------- */
 
 static void test_pids(void **state)
 {
@@ -486,7 +487,7 @@ static void test_keeper_as_victim(void **state)
 	finish(&s);
 }
 
-/* --- order ------------------------------------------------------------------------------- */
+/* --- order -------------------------------------------------------------------------- */
 
 /* Requests that lie in the control socket before the keeper has it. */
 static void test_requests_before_attach(void **state)

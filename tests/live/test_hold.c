@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client side of the keeper with the real one: what a host notices of it (nothing), what a
- * created child inherits, what a failed create leaves (nothing), and what becomes of victims
- * when the keeper is killed.
+ * The client side of the keeper with the real one: what a host notices of it (nothing),
+ * what a created child inherits, what a failed create leaves (nothing), and what becomes
+ * of victims when the keeper is killed.
  *
  * The program is its own victim: `test_hold --be WHAT`.
  */
@@ -36,7 +36,7 @@ enum {
 
 static char self[4096];
 
-/* --- the victims ----------------------------------------------------------------------- */
+/* --- the victims -------------------------------------------------------------------- */
 
 __attribute__((noinline, noclone)) void beat(volatile unsigned *count)
 {
@@ -110,7 +110,7 @@ static int be(const char *what)
 	return 9;
 }
 
-/* --- helpers --------------------------------------------------------------------------- */
+/* --- helpers ------------------------------------------------------------------------ */
 
 static int grab(pid_t pid, struct hold **ret)
 {
@@ -174,7 +174,7 @@ static void assert_free(pid_t pid)
 	assert_int_equal(st.tracer, 0);
 }
 
-/* --- create ---------------------------------------------------------------------------- */
+/* --- create ------------------------------------------------------------------------- */
 
 static void test_create_and_exit(void **state)
 {
@@ -270,7 +270,7 @@ static void test_create_fails(void **state)
 	}
 }
 
-/* --- the host -------------------------------------------------------------------------- */
+/* --- the host ----------------------------------------------------------------------- */
 
 /* A host that waits for anything sees its own children only: no keeper, no stop. */
 static void test_host_waits(void **state)
@@ -305,7 +305,8 @@ static int open_fds(void)
 	return n;
 }
 
-/* The sockets of a released victim serve the next: nothing is left in them of the first. */
+/* The sockets of a released victim serve the next: nothing is left in them of the
+ * first. */
 static void test_connection_reused(void **state)
 {
 	struct hold *created, *grabbed;
@@ -406,7 +407,8 @@ static void test_threads(void **state)
 		close(pidfd);
 		pid = fork();
 		if (!pid)
-			/* Not _exit(): a sanitizer would count the parent's threads as leaks. */
+			/* Not _exit(): a sanitizer would count the parent's threads as
+			 * leaks. */
 			syscall(SYS_exit_group, hold_keeper_pid() != 0);
 		assert_int_equal(waitpid(pid, &pidfd, 0), pid);
 		assert_int_equal(pidfd, 0);
@@ -418,7 +420,7 @@ static void test_threads(void **state)
 	}
 }
 
-/* --- release --------------------------------------------------------------------------- */
+/* --- release ------------------------------------------------------------------------ */
 
 static void test_release_modes(void **state)
 {
@@ -443,7 +445,7 @@ static void test_release_modes(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-/* --- the keeper's death -------------------------------------------------------------------- */
+/* --- the keeper's death ------------------------------------------------------------- */
 
 static int plant(struct hold *h, pid_t pid, uint64_t addr)
 {
@@ -475,8 +477,8 @@ static uint8_t byte_of(pid_t pid, uint64_t addr)
 	return byte;
 }
 
-/* A trap stands in the text when the keeper is killed; whoever polls writes the text back, and
- * the victim, which would have died of its next hit, runs on. */
+/* A trap stands in the text when the keeper is killed; whoever polls writes the text
+ * back, and the victim, which would have died of its next hit, runs on. */
 static void test_keeper_killed(void **state)
 {
 	volatile unsigned *count;
@@ -486,8 +488,8 @@ static void test_keeper_killed(void **state)
 	struct hold_event ev;
 	struct hold *h;
 
-	kill(pid,
-	     SIGSTOP); /* no hit from now on: one between the keeper's end and ours is deadly */
+	kill(pid, SIGSTOP); /* no hit from now on: one between the keeper's end and ours
+			       is deadly */
 	assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
 	assert_int_equal(grab(pid, &h), 0);
 	assert_int_equal(plant(h, pid, addr), 0);
@@ -530,7 +532,8 @@ static void test_keeper_killed_before_create(void **state)
 	close(pidfd);
 }
 
-/* A write over a breakpoint: the new text is what the program has, and the trap is back. */
+/* A write over a breakpoint: the new text is what the program has, and the trap is
+ * back. */
 static void test_text_written(void **state)
 {
 	volatile unsigned *count;

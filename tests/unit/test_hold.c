@@ -27,7 +27,7 @@
 #include "keeper/protocol.h"
 #include "os/procfs.h"
 
-/* --- the fake keeper ------------------------------------------------------------------- */
+/* --- the fake keeper ---------------------------------------------------------------- */
 
 static const char *mode; /* what PGRAB_KEEPER_FAKE says */
 
@@ -188,7 +188,7 @@ static int be_keeper(void)
 	return 0;
 }
 
-/* --- the tests ------------------------------------------------------------------------- */
+/* --- the tests ---------------------------------------------------------------------- */
 
 /* Each test runs in a child of its own: the keeper belongs to the process. */
 static void in_child(const char *fake, void (*test)(void))
@@ -455,7 +455,8 @@ static void test_fork(void **state)
 	in_child("plain", check_fork);
 }
 
-/* The keeper dies: the planted byte is written back into the process, later calls fail. */
+/* The keeper dies: the planted byte is written back into the process, later calls
+ * fail. */
 static void check_death(void)
 {
 	static uint8_t text[4096];
@@ -493,7 +494,7 @@ static void test_death(void **state)
 	in_child("wrong-reply", check_death);
 }
 
-/* --- the table of breakpoints ------------------------------------------------------------ */
+/* --- the table of breakpoints ------------------------------------------------------- */
 
 static void test_traps(void **state)
 {

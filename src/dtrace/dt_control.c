@@ -112,10 +112,34 @@ static void run_or_park(dt_proc_t *dpr)
 		run(dpr);
 }
 
+static bool readable(dt_proc_t *dpr)
+{
+	unsigned char byte;
+	prgreg_t pc;
+
+	return !Pgetareg(dpr->P, R_PC, &pc) && Pread(dpr->P, &byte, 1, pc) == 1;
+}
+
+/* A program that we may execute but not read (mode 0711) cannot be observed. One that has been
+ * killed cannot be read either: its EXIT is on its way and says so. */
+static bool observable(dt_proc_t *dpr)
+{
+	if (readable(dpr))
+		return true;
+	if (errno == ESRCH)
+		return false;
+	if (!Preopen(dpr->P) && readable(dpr))
+		return true;
+	dt_lost(dpr);
+	return false;
+}
+
 static void begin_created(dt_proc_t *dpr)
 {
 	dtrace_procev_t created = { .kind = DT_PROC_EV_CREATE, .tid = dpr->pid };
 
+	if (!observable(dpr))
+		return;
 	dt_tell(dpr, created);
 	if (dpr->evented)
 		dt_links_early(dpr);

@@ -3,158 +3,9 @@
  * Sessions with real victims: creating and parking, grabbing and sharing, releasing and closing.
  * The numbers in the names of some tests are those of the contract's list of mistakes.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "dtrace.h"
 #include "live/session_test.h"
-
-/* --- helpers -------------------------------------------------------------------------------- */
-
-static int out = -1; /* what created victims say */
-
-static dtrace_hdl_t *session(const char *evaltime)
-{
-	dtrace_hdl_t *dtp = dtrace_open(DTRACE_VERSION, 0, NULL);
-
-	check(dtp);
-	check_eq(dtrace_setopt(dtp, "evaltime", evaltime), 0);
-	return dtp;
-}
-
-/* What created victims say goes to a pipe of ours. */
-static void listen_to_victims(void)
-{
-	char fd[16];
-	int p[2];
-
-	check(!pipe(p));
-	snprintf(fd, sizeof(fd), "%d", p[1]);
-	setenv("SESSION_FD", fd, 1);
-	fcntl(p[0], F_SETFD, FD_CLOEXEC);
-	fcntl(p[0], F_SETFL, O_NONBLOCK);
-	out = p[0];
-}
-
-static void stop_listening(void)
-{
-	close(atoi(getenv("SESSION_FD")));
-	close(out);
-}
-
-/* All that has been said since the last call. */
-static const char *said(void)
-{
-	static char buf[256];
-	ssize_t n = read(out, buf, sizeof(buf) - 1);
-
-	buf[n > 0 ? n : 0] = '\0';
-	return buf;
-}
-
-/* It is said in all within 10 s. */
-static void await_said(const char *what)
-{
-	char buf[256];
-	size_t n = 0;
-
-	check_soon((n += (size_t)snprintf(buf + n, sizeof(buf) - n, "%s", said())) >=
-		   strlen(what));
-	check_str(buf, what);
-}
-
-static struct ps_prochandle *create(dtrace_hdl_t *dtp, const char *name, ...)
-{
-	static char path[4096];
-	char *argv[8] = { path };
-	va_list ap;
-
-	snprintf(path, sizeof(path), "%s", victim_path(name));
-	va_start(ap, name);
-	for (int i = 1; i < 7 && (argv[i] = va_arg(ap, char *)); i++)
-		;
-	va_end(ap);
-	return dtrace_proc_create(dtp, path, argv);
-}
-
-static struct ps_prochandle *must(dtrace_hdl_t *dtp, struct ps_prochandle *P)
-{
-	if (!P)
-		fail_test("%s", dtrace_errmsg(dtp, dtrace_errno(dtp)));
-	return P;
-}
-
-static uintptr_t pc(struct ps_prochandle *P)
-{
-	prgreg_t v = 0;
-
-	check_eq(Pgetareg(P, R_PC, &v), 0);
-	return v;
-}
-
-static bool parked(dtrace_hdl_t *dtp, struct ps_prochandle *P)
-{
-	return dt_proc_stops(dtp, P) & DT_PROC_STOP_IDLE;
-}
-
-/* Notices, as a handler counts them. */
-struct notices {
-	int gone, texts;                 /* NULL and other ones */
-	struct ps_prochandle *order[64]; /* whose, oldest first */
-	char text[256];                  /* the last text */
-	dtrace_hdl_t *release; /* the handler releases into this session; NULL: not */
-};
-
-static void note(struct ps_prochandle *P, const char *text, void *arg)
-{
-	struct notices *n = arg;
-
-	if (n->gone + n->texts < 64)
-		n->order[n->gone + n->texts] = P;
-	if (text) {
-		n->texts++;
-		snprintf(n->text, sizeof(n->text), "%s", text);
-		return;
-	}
-	n->gone++;
-	if (n->release)
-		dtrace_proc_release(n->release, P);
-}
-
-/* Sleeps and delivers until so many have gone, 10 s at most. */
-static void await_gone(dtrace_hdl_t *dtp, struct notices *n, int gone)
-{
-	long end = now_ms() + 10000;
-
-	while (n->gone < gone && now_ms() < end)
-		dtrace_sleep(dtp);
-	check_eq(n->gone, gone);
-}
-
-static bool readable(int fd, int ms)
-{
-	struct pollfd p = { fd, POLLIN, 0 };
-
-	return poll(&p, 1, ms) == 1;
-}
-
-/* No child of ours is left. */
-static void check_no_child(void)
-{
-	check_eq(waitpid(-1, NULL, WNOHANG), -1);
-	check_eq(errno, ECHILD);
-}
 
 /* --- points ------------------------------------------------------------------------------------- */
 
@@ -531,10 +382,12 @@ static void a_cached_record_does_not_survive_an_exec_5(void)
 {
 	dtrace_hdl_t *dtp = session("exec"), *other = session("exec");
 	struct ps_prochandle *P, *ro, *again;
+	char *next;
 
 	listen_to_victims();
-	P = must(other, create(other, "session_victim", "exec",
-			       victim_path("session_victim"), "pause", NULL));
+	next = strdup(victim_path("session_victim"));
+	P = must(other, create(other, "session_victim", "exec", next, "pause", NULL));
+	free(next);
 	ro = must(dtp, dtrace_proc_grab(dtp, Pgetpid(P), PGRAB_RDONLY));
 	dtrace_proc_release(dtp, ro);
 	check(dtrace_proc_grab(dtp, Pgetpid(P), PGRAB_RDONLY) == ro);

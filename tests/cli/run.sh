@@ -96,7 +96,7 @@ for s in TERM HUP USR1; do
 	kill -"$s" "$RUN"
 	end_run
 	status $((128 + $(kill -l "$s"))) "SIG$s reaches the command"
-	check "SIG$s: it is gone" test ! -d "/proc/$CHILD"
+	check "SIG$s: it is gone" ended "$CHILD"
 done
 start_run -- sh -c 'trap "exit 9" TERM; while :; do sleep 0.05; done'
 sleep 0.2
@@ -118,7 +118,7 @@ status $((128 + 15)) 'and its end is ours'
 start_run -- sleep 30
 kill -KILL "$RUN"
 wait "$RUN" 2>/dev/null
-check 'SIGKILL of pgrab ends the command' await test ! -d "/proc/$CHILD"
+check 'SIGKILL of pgrab ends the command' await ended "$CHILD"
 
 # ^C on a terminal: the command takes it, pgrab has its status
 if command -v script >/dev/null; then

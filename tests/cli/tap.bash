@@ -148,6 +148,12 @@ is_state()
 	[[ $(state "$1") == [$2] ]]
 }
 
+# Gone, or a zombie that somebody else has to wait for.
+ended()
+{
+	[[ ! -d /proc/$1 || $(state "$1") == Z ]]
+}
+
 tracer()
 {
 	sed -n 's/^TracerPid:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null

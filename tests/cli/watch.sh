@@ -101,7 +101,7 @@ for s in INT TERM HUP; do
 	status $((128 + $(kill -l "$s"))) "$s ends it"
 	check "$s: the grabbed one runs on" await is_state "$A" S
 	check "$s: untraced" untraced "$A"
-	check "$s: the created one is gone" await test ! -d "/proc/$C"
+	check "$s: the created one is gone" await ended "$C"
 	kill "$A"
 done
 background sleep 60

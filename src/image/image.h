@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An address space as it was at one moment: mappings, the objects in them, their link maps.
- * Immutable and counted: a reader takes a reference and looks up without a lock; whoever
- * refreshes builds the next snapshot beside it.
+ * An address space as it was at one moment: mappings, the objects in them, their link
+ * maps. Immutable and counted: a reader takes a reference and looks up without a lock;
+ * whoever refreshes builds the next snapshot beside it.
  */
 #ifndef PGRAB_IMAGE_IMAGE_H
 #define PGRAB_IMAGE_IMAGE_H
@@ -15,17 +15,18 @@ struct image; /* counted, immutable (objects open their files at first need, onc
 
 /* One mapped ELF object (or the vDSO). */
 struct image_object {
-	const char *path;   /* as the kernel shows it in maps; "[vdso]" */
-	const char *name;   /* base name of path; the executable too (`a.out` also names it) */
-	uint64_t base;      /* load bias: what is added to the file's own addresses */
-	uint64_t start, end;/* first and last mapped byte + 1 */
-	uint64_t dynamic;   /* address of its dynamic section; 0 unknown */
-	long lmid;          /* link map namespace; 0 LM_ID_BASE (also when there is no link map) */
-	bool is_exec;       /* the program */
-	bool is_ldso;       /* the dynamic linker (AT_BASE) */
-	bool in_linkmap;    /* a link map names it */
-	bool deleted;       /* its file has been unlinked */
-	size_t first_map;   /* index of its first mapping */
+	const char *path; /* as the kernel shows it in maps; "[vdso]" */
+	const char
+		*name; /* base name of path; the executable too (`a.out` also names it) */
+	uint64_t base; /* load bias: what is added to the file's own addresses */
+	uint64_t start, end; /* first and last mapped byte + 1 */
+	uint64_t dynamic;    /* address of its dynamic section; 0 unknown */
+	long lmid; /* link map namespace; 0 LM_ID_BASE (also when there is no link map) */
+	bool is_exec;     /* the program */
+	bool is_ldso;     /* the dynamic linker (AT_BASE) */
+	bool in_linkmap;  /* a link map names it */
+	bool deleted;     /* its file has been unlinked */
+	size_t first_map; /* index of its first mapping */
 };
 
 /* One mapping with what it belongs to. */
@@ -36,34 +37,39 @@ struct image_map {
 
 /* What to build from. All borrowed, copied as needed. */
 struct image_source {
-	pid_t pid;                      /* the process */
-	pid_t tid;                      /* a thread to read through when the leader is a zombie, or 0 */
-	uint64_t at_base;               /* AT_BASE; 0 none */
-	uint64_t at_phdr;               /* AT_PHDR; 0 unknown */
-	uint64_t at_vdso;               /* AT_SYSINFO_EHDR; 0 none */
+	pid_t pid;        /* the process */
+	pid_t tid;        /* a thread to read through when the leader is a zombie, or 0 */
+	uint64_t at_base; /* AT_BASE; 0 none */
+	uint64_t at_phdr; /* AT_PHDR; 0 unknown */
+	uint64_t at_vdso; /* AT_SYSINFO_EHDR; 0 none */
 	const struct rtld_object *link; /* link maps, or NULL */
 	size_t nlink;                   /* how many */
 	const struct mem *mem;          /* to read the vDSO; used during the call only */
 };
 
 /*
- * Reads the maps of src->pid and makes a snapshot. One file mapped at two biases (dlmopen)
- * makes two objects; the order is: the program, then link-map order by namespace, then the
- * rest by address. A new reference. -ESRCH, -EACCES, -ENOMEM. Does nothing to the victim.
+ * Reads the maps of src->pid and makes a snapshot. One file mapped at two biases
+ * (dlmopen) makes two objects; the order is: the program, then link-map order by
+ * namespace, then the rest by address. A new reference. -ESRCH, -EACCES, -ENOMEM. Does
+ * nothing to the victim.
  */
 int image_build(const struct image_source *src, struct image **ret);
 
 struct image *image_ref(struct image *im);
 void image_unref(struct image *im); /* NULL: nothing */
 
-const struct image_map *image_maps(const struct image *im, size_t *ret_n);       /* by address */
-const struct image_object *image_objects(const struct image *im, size_t *ret_n); /* in order */
+const struct image_map *image_maps(const struct image *im,
+				   size_t *ret_n); /* by address */
+const struct image_object *image_objects(const struct image *im,
+					 size_t *ret_n); /* in order */
 
 /* The mapping or object that holds addr, or NULL. O(log n). Borrowed from the image. */
 const struct image_map *image_map_at(const struct image *im, uint64_t addr);
 const struct image_object *image_object_at(const struct image *im, uint64_t addr);
 
-enum { IMAGE_ANY_LMID = -1 };
+enum {
+	IMAGE_ANY_LMID = -1, /* every namespace */
+};
 
 #define IMAGE_EXEC "a.out" /* as an object name: the program */
 #define IMAGE_LDSO "ld.so" /* as an object name: the dynamic linker */
@@ -76,8 +82,9 @@ enum { IMAGE_ANY_LMID = -1 };
 const struct image_object *image_object_named(const struct image *im, long lmid,
 					      const char *name);
 
-/* The obj of an object: opened through the victim's own files at first need and kept; the
- * image holds the reference. 0; -ENOENT, -EACCES, -ENOEXEC … remembered as well. Any thread. */
+/* The obj of an object: opened through the victim's own files at first need and kept;
+ * the image holds the reference. 0; -ENOENT, -EACCES, -ENOEXEC … remembered as well.
+ * Any thread. */
 int image_object_obj(struct image *im, const struct image_object *o, struct obj **ret);
 
 /* Opens the files of every object now, so that symbols outlive the process. */
@@ -85,7 +92,7 @@ void image_open_all(struct image *im);
 
 /* A symbol and where it stands. */
 struct image_symbol {
-	struct obj_symbol s;               /* s.sym.st_value is an address in the process */
+	struct obj_symbol s; /* s.sym.st_value is an address in the process */
 	const struct image_object *object; /* borrowed from the image */
 };
 
@@ -93,8 +100,8 @@ struct image_symbol {
 int image_lookup_addr(struct image *im, uint64_t addr, struct image_symbol *ret);
 
 /*
- * The symbol `name` in the object `oname` (NULL: every object in order, the program first)
- * of namespace lmid. 0; -ENOENT no such symbol; -ENXIO no such object.
+ * The symbol `name` in the object `oname` (NULL: every object in order, the program
+ * first) of namespace lmid. 0; -ENOENT no such symbol; -ENXIO no such object.
  */
 int image_lookup_name(struct image *im, long lmid, const char *oname, const char *name,
 		      struct image_symbol *ret);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc as values: thin readers, no policy. Each returns 0 or a negative errno (-ESRCH when
- * the process is gone), leaves its outputs untouched on failure, may be called from any
- * thread, and does nothing to the process. proc(5).
+ * /proc as values: thin readers, no policy. Each returns 0 or a negative errno (-ESRCH
+ * when the process is gone), leaves its outputs untouched on failure, may be called
+ * from any thread, and does nothing to the process. proc(5).
  */
 #ifndef PGRAB_OS_PROCFS_H
 #define PGRAB_OS_PROCFS_H
@@ -35,30 +35,30 @@ struct procfs_stat {
 
 /* What /proc/PID/status says. */
 struct procfs_status {
-	pid_t tgid;         /* process */
-	pid_t tracer;       /* TracerPid; 0 none */
-	uid_t uid, euid;    /* real and effective user */
-	gid_t gid, egid;    /* real and effective group */
-	uint64_t sigpnd;    /* signals pending for the thread; bit n-1 is signal n */
-	uint64_t shdpnd;    /* signals pending for the process */
-	uint64_t sigblk;    /* blocked */
-	uint64_t sigign;    /* ignored */
-	uint64_t sigcgt;    /* handled */
-	bool no_new_privs;  /* NoNewPrivs */
-	int seccomp;        /* 0 off, 1 strict, 2 filter */
-	uint64_t cap_eff;   /* CapEff */
+	pid_t tgid;        /* process */
+	pid_t tracer;      /* TracerPid; 0 none */
+	uid_t uid, euid;   /* real and effective user */
+	gid_t gid, egid;   /* real and effective group */
+	uint64_t sigpnd;   /* signals pending for the thread; bit n-1 is signal n */
+	uint64_t shdpnd;   /* signals pending for the process */
+	uint64_t sigblk;   /* blocked */
+	uint64_t sigign;   /* ignored */
+	uint64_t sigcgt;   /* handled */
+	bool no_new_privs; /* NoNewPrivs */
+	int seccomp;       /* 0 off, 1 strict, 2 filter */
+	uint64_t cap_eff;  /* CapEff */
 };
 
 /* One line of /proc/PID/maps. */
 struct procfs_map {
-	uint64_t start, end;   /* [start, end) */
-	uint64_t offset;       /* in the file, bytes */
-	unsigned prot;         /* PROT_READ | PROT_WRITE | PROT_EXEC */
-	bool shared;           /* MAP_SHARED */
-	bool deleted;          /* the file has been unlinked: the suffix is cut off path */
+	uint64_t start, end; /* [start, end) */
+	uint64_t offset;     /* in the file, bytes */
+	unsigned prot;       /* PROT_READ | PROT_WRITE | PROT_EXEC */
+	bool shared;         /* MAP_SHARED */
+	bool deleted;        /* the file has been unlinked: the suffix is cut off path */
 	unsigned dev_major, dev_minor; /* of the file */
-	uint64_t inode;        /* 0: anonymous */
-	const char *path;      /* "", a path (octal escapes undone), or [heap], [vdso] … */
+	uint64_t inode;                /* 0: anonymous */
+	const char *path; /* "", a path (octal escapes undone), or [heap], [vdso] … */
 };
 
 /* tid 0: the process (`/proc/PID/stat`); else one thread (`/proc/PID/task/TID/stat`). */
@@ -66,24 +66,26 @@ int procfs_stat(pid_t pid, pid_t tid, struct procfs_stat *ret);
 int procfs_status(pid_t pid, pid_t tid, struct procfs_status *ret);
 
 /*
- * Reads the maps of pid through task/tid (tid 0: the process itself; another live tid when
- * the leader is a zombie). *ret_maps is one block, paths included: the caller frees it with
- * free(). Lines in address order. -ENOMEM, -ESRCH, -EACCES.
+ * Reads the maps of pid through task/tid (tid 0: the process itself; another live tid
+ * when the leader is a zombie). *ret_maps is one block, paths included: the caller
+ * frees it with free(). Lines in address order. -ENOMEM, -ESRCH, -EACCES.
  */
 int procfs_maps(pid_t pid, pid_t tid, struct procfs_map **ret_maps, size_t *ret_n);
 
-/* All thread ids of pid, ascending as the kernel lists them; the caller frees *ret_tids. */
+/* All thread ids of pid, ascending as the kernel lists them; the caller frees
+ * *ret_tids. */
 int procfs_tids(pid_t pid, pid_t **ret_tids, size_t *ret_n);
 
-/* Number of threads without listing them (link count of /proc/PID/task less 2), or -errno. */
+/* Number of threads without listing them (link count of /proc/PID/task less 2), or
+ * -errno. */
 int procfs_nlwp(pid_t pid);
 
 /* All process ids, as listed; the caller frees *ret_pids. */
 int procfs_pids(pid_t **ret_pids, size_t *ret_n);
 
 /*
- * The whole of /proc/PID/NAME (cmdline, environ, auxv, comm …) as bytes, followed by a NUL
- * that is not counted. The caller frees *ret_buf. At most 16 MiB (-E2BIG).
+ * The whole of /proc/PID/NAME (cmdline, environ, auxv, comm …) as bytes, followed by a
+ * NUL that is not counted. The caller frees *ret_buf. At most 16 MiB (-E2BIG).
  */
 int procfs_slurp(pid_t pid, const char *name, char **ret_buf, size_t *ret_len);
 
@@ -91,10 +93,10 @@ int procfs_slurp(pid_t pid, const char *name, char **ret_buf, size_t *ret_len);
 int procfs_readlink(pid_t pid, const char *name, char **ret_path);
 
 /*
- * Opens (O_RDONLY | O_CLOEXEC) the file that pid maps at [start, end): by map_files, else by
- * `path` resolved inside /proc/PID/root without leaving it, the inode compared with
- * m->inode. Works for deleted files where map_files is permitted. Returns a descriptor or a
- * negative errno; -ESTALE when the path now names another file.
+ * Opens (O_RDONLY | O_CLOEXEC) the file that pid maps at [start, end): by map_files,
+ * else by `path` resolved inside /proc/PID/root without leaving it, the inode compared
+ * with m->inode. Works for deleted files where map_files is permitted. Returns a
+ * descriptor or a negative errno; -ESTALE when the path now names another file.
  */
 int procfs_open_mapped(pid_t pid, const struct procfs_map *m);
 

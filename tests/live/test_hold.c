@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -532,6 +533,44 @@ static void test_keeper_killed_before_create(void **state)
 	close(pidfd);
 }
 
+/* A keeper that does not answer: the grab ends in time, and what it asked for is undone when
+ * the keeper comes to it. */
+static void test_keeper_stopped(void **state)
+{
+	volatile unsigned *count;
+	pid_t pid = start_beating(&count), other = start_sleeper();
+	int pidfd = procfs_pidfd(pid);
+	struct hold_fault fault = { 0 };
+	struct hold_event first;
+	struct hold *h, *late = NULL;
+	struct timespec begin, now;
+
+	assert_int_equal(grab(other, &h), 0); /* so that there is a keeper */
+	kill(hold_keeper_pid(), SIGSTOP);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	assert_int_equal(hold_grab(pid, pidfd, 0, 100, &late, &first, &fault),
+			 -ETIMEDOUT);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	assert_true(now.tv_sec - begin.tv_sec <= 4);
+	assert_string_equal(fault.text, "the keeper does not answer");
+	assert_null(late);
+	assert_beats(count);
+	kill(hold_keeper_pid(), SIGCONT);
+	assert_int_equal(hold_stop(h), 1); /* behind the other request */
+	assert_int_equal(hold_release(h, HOLD_RELEASE_RUN), 0);
+	assert_beats(count);
+	for (int ms = 0; hold_grab(pid, pidfd, 0, 0, &h, &first, &fault) == -EBUSY;
+	     ms++) {
+		assert_true(ms < SOON_MS); /* it is being undone */
+		usleep(1000);
+	}
+	assert_int_equal(hold_release(h, HOLD_RELEASE_RUN), 0);
+	assert_beats(count);
+	close(pidfd);
+	end(pid);
+	end(other);
+}
+
 /* A write over a breakpoint: the new text is what the program has, and the trap is
  * back. */
 static void test_text_written(void **state)
@@ -579,6 +618,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_release_modes),
 		cmocka_unit_test(test_keeper_killed),
 		cmocka_unit_test(test_keeper_killed_before_create),
+		cmocka_unit_test(test_keeper_stopped),
 		cmocka_unit_test(test_text_written),
 	};
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);

@@ -78,6 +78,8 @@ out 'parked at' '$(pgrab …) ends: the keeper holds no pipe'
 # signals
 start_run()
 {
+	: >"$TAP_DIR/out"
+	: >"$TAP_DIR/err" # the last one's words must not be taken for its own
 	"$PGRAB" run "$@" >"$TAP_DIR/out" 2>"$TAP_DIR/err" </dev/null &
 	RUN=$!
 	TAP_VICTIMS+=("$RUN")

@@ -17,6 +17,8 @@ valid_json()
 
 start_watch()
 {
+	: >"$TAP_DIR/out"
+	: >"$TAP_DIR/err" # the last one's words must not be taken for its own
 	"$PGRAB" watch "$@" >"$TAP_DIR/out" 2>"$TAP_DIR/err" </dev/null &
 	WATCH=$!
 	TAP_VICTIMS+=("$WATCH")

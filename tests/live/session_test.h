@@ -383,7 +383,9 @@ static inline void check_left(int fds, int threads)
 		KEEPER_FDS = 17
 	};
 
-	check_eq(count_threads(), threads);
+#ifndef __SANITIZE_THREAD__ /* which has threads of its own */
+	check_soon(count_threads() == threads);
+#endif
 	check(count_fds() <= fds + KEEPER_FDS);
 	check_eq(waitpid(-1, NULL, WNOHANG), -1);
 }
@@ -402,6 +404,8 @@ static inline bool run_test(const struct test *t)
 	waitpid(pid, &status, 0);
 	printf("%s - %s%s\n", status && status != SKIPPED << 8 ? "not ok" : "ok", t->name,
 	       status == SKIPPED << 8 ? " # SKIP" : "");
+	if (status && status != SKIPPED << 8)
+		printf("# wait status 0x%x\n", (unsigned)status);
 	fflush(stdout);
 	return !status || status == SKIPPED << 8;
 }

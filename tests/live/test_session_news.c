@@ -529,10 +529,11 @@ static void breakpoints_come_and_go_while_it_runs(void)
 	dtrace_proc_continue(dtp, P);
 	for (int i = 0; i < 100; i++) {
 		dt_bkpt_t *bp = dt_proc_bpcreate(dtp, P, addr, count_hit, &hits);
-		long before = hits;
+		long before = __atomic_load_n(&hits, __ATOMIC_RELAXED);
 
 		check(bp);
-		check_soon(hits > before || Pstate(P) == PS_UNDEAD);
+		check_soon(__atomic_load_n(&hits, __ATOMIC_RELAXED) > before ||
+			   Pstate(P) == PS_UNDEAD);
 		dt_proc_bpdestroy(dtp, P, bp);
 	}
 	check_eq(Pstate(P), PS_RUN);
@@ -554,7 +555,7 @@ static void be_a_host(pid_t grab, int fd)
 	check(dt_proc_bpcreate(dtp, G, symbol(G, "beat"), count_hit, &hits));
 	dtrace_proc_continue(dtp, G);
 	dtrace_proc_continue(dtp, C);
-	check_soon(hits > 100);
+	check_soon(__atomic_load_n(&hits, __ATOMIC_RELAXED) > 100);
 	check_eq(write(fd, &pid, sizeof(pid)), sizeof(pid));
 	for (;;)
 		pause();

@@ -39,7 +39,7 @@ static char self[4096];
 
 /* --- the victims -------------------------------------------------------------------- */
 
-__attribute__((noinline, noclone)) void beat(volatile unsigned *count)
+__attribute__((noinline)) void beat(volatile unsigned *count)
 {
 	++*count;
 }

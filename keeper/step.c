@@ -143,14 +143,31 @@ static void restore(struct lwp *l)
 		bkpt_write(l->v, b, true);
 }
 
-/* Lets those go who waited; the next stepper among them gets its turn at its resume. */
+/* Those who wait at a breakpoint of their own: while all stand, the next one steps at once. */
+static bool next_stepper(struct victim *v)
+{
+	for (struct lwp *m = v->lwps; m; m = m->next) {
+		if (!(m->holds & HOLD_STEPPER) || !m->reported)
+			continue;
+		m->holds &= ~HOLD_STEPPER;
+		stops_resume(m);
+		if (v->stepper)
+			return true;
+	}
+	return false;
+}
+
+/* Lets those go who waited. One that is resumed may come to a step in its turn (an unseen hit
+ * of a stopped LWP): the rest then wait on. */
 static void release_others(struct victim *v)
 {
 	struct lwp *next;
 
 	v->stepper = NULL;
 	v->client_step = false;
-	for (struct lwp *m = v->lwps; m; m = next) {
+	if (next_stepper(v))
+		return;
+	for (struct lwp *m = v->lwps; m && !v->stepper; m = next) {
 		next = m->next;
 		if (!(m->holds & HOLD_STEPPER))
 			continue;

@@ -179,7 +179,8 @@ void victim_run(struct victim *v)
 	for (struct lwp *l = v->lwps; l; l = l->next)
 		l->holds &= ~HOLD_ALLSTOP;
 	for (struct lwp *l = v->lwps; l && !v->stopping; l = l->next)
-		stops_resume(l);
+		if (l->state == LWP_STOPPED)
+			stops_settle(l);
 	if (v->stopping)
 		victim_check_stopped(v);
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "os/procfs.h"
@@ -14,7 +15,8 @@
 
 /* PF_KTHREAD in the flags of /proc/PID/stat (include/linux/sched.h). */
 enum {
-	KTHREAD = 0x00200000
+	KTHREAD = 0x00200000,
+	STOPPED_NAPS = 200, /* of 50 us */
 };
 
 /* A read-only handle on what has no memory to read is refused as a control grab would be. */
@@ -90,15 +92,41 @@ static enum hold_release_mode release_mode(const struct ps_prochandle *P, int fl
 	return HOLD_RELEASE_RUN;
 }
 
+/*
+ * An LWP that is detached within a group stop wakes up in the kernel and goes to sleep again:
+ * for some microseconds /proc shows it running (6.18), though it executes nothing of the
+ * program. The final state is waited for: whoever looks next may be a script.
+ */
+static void await_stopped(const struct ps_prochandle *P)
+{
+	struct timespec nap = { 0, 50000 };
+	struct procfs_stat st;
+
+	for (int i = 0; i < STOPPED_NAPS; i++) {
+		if (procfs_stat(P->live.pid, 0, &st) || strchr("TtZX", st.state))
+			return;
+		nanosleep(&nap, NULL);
+	}
+}
+
 /* A release delivers the signal that an LWP stopped on, unless it was cleared: then the victim is run
  * without it and released from there. */
+static void let_go(struct ps_prochandle *P, enum hold_release_mode mode)
+{
+	bool kill = mode == HOLD_RELEASE_KILL;
+
+	if (P->clearsig && !kill)
+		Psetrun(P, 0, mode == HOLD_RELEASE_STOP ? PRSTOP : 0);
+	hold_release(P->hold, mode);
+	P->hold = NULL;
+	if (!kill && (P->outstop || mode == HOLD_RELEASE_STOP))
+		await_stopped(P);
+}
+
 static void finish(struct ps_prochandle *P, enum hold_release_mode mode)
 {
-	if (P->hold && P->clearsig)
-		Psetrun(P, 0, mode == HOLD_RELEASE_STOP ? PRSTOP : 0);
 	if (P->hold)
-		hold_release(P->hold, mode);
-	P->hold = NULL;
+		let_go(P, mode);
 	if (P->child)
 		hold_reap(P->pidfd);
 	log_at(LOG_PROC, 1, P->pid, 0, "released, mode %d", (int)mode);

@@ -307,6 +307,53 @@ static void test_write(void)
 	end(pid);
 }
 
+/* --- the dynamic linker --------------------------------------------------------------------- */
+
+static rd_event_msg_t next_event(struct ps_prochandle *P, rd_agent_t *rd)
+{
+	rd_event_msg_t msg;
+
+	assert_int_equal(Psetrun(P, 0, 0), 0);
+	wait_stop(P, PR_FAULTED, FLTBPT);
+	assert_int_equal(rd_event_getmsg(rd, &msg), RD_OK);
+	return msg;
+}
+
+static int count_objects(const rd_loadobj_t *obj, void *arg)
+{
+	++*(int *)arg;
+	return 1;
+}
+
+/* From the first instruction on: the address to watch is known before the linker has run. */
+static void test_rendezvous(void)
+{
+	char *argv[] = { (char *)victim_path("sleeper"), NULL };
+	int err, n = 0;
+	struct ps_prochandle *P = Pcreate(argv[0], argv, &err, NULL, 0);
+	rd_agent_t *rd = P ? Prd_agent(P) : NULL;
+	rd_event_msg_t msg;
+	unsigned long saved;
+	rd_notify_t where;
+	GElf_Sym sym;
+
+	assert_non_null(rd);
+	assert_int_equal(rd_loadobj_iter(rd, count_objects, &n), RD_NOMAPS);
+	assert_int_equal(rd_event_enable(rd, 1), RD_OK);
+	assert_int_equal(rd_event_addr(rd, RD_PREINIT, &where), RD_OK);
+	assert_int_equal(where.type, RD_NOTIFY_BPT);
+	assert_int_equal(Psetbkpt(P, where.u.bptaddr, &saved), 0);
+	msg = next_event(P, rd);
+	assert_int_equal(msg.type, RD_DLACTIVITY);
+	assert_int_equal(msg.u.state, RD_ADD);
+	msg = next_event(P, rd);
+	assert_int_equal(msg.type, RD_PREINIT);
+	assert_int_equal(rd_loadobj_iter(rd, count_objects, &n), RD_OK);
+	assert_true(n >= 3);
+	assert_int_equal(Plookup_by_name(P, "libc", "getpid", &sym), 0);
+	Prelease(P, 0);
+}
+
 /* --- LWPs and stacks -------------------------------------------------------------------------- */
 
 struct seen {
@@ -429,13 +476,22 @@ static void test_stack(void)
 	end(pid);
 }
 
-static const struct harness_test tests[] = {
-	TEST(test_signals),     TEST(test_fault),   TEST(test_fault_as_signal),
-	TEST(test_step),        TEST(test_timeout), TEST(test_waiters),
-	TEST(test_exec),        TEST(test_bkpt),    TEST(test_bkpt_released),
-	TEST(test_bkpt_shared), TEST(test_write),   TEST(test_lwps),
-	TEST(test_registers),   TEST(test_stack),   TEST_END
-};
+static const struct harness_test tests[] = { TEST(test_signals),
+					     TEST(test_fault),
+					     TEST(test_fault_as_signal),
+					     TEST(test_step),
+					     TEST(test_timeout),
+					     TEST(test_waiters),
+					     TEST(test_exec),
+					     TEST(test_bkpt),
+					     TEST(test_bkpt_released),
+					     TEST(test_bkpt_shared),
+					     TEST(test_write),
+					     TEST(test_rendezvous),
+					     TEST(test_lwps),
+					     TEST(test_registers),
+					     TEST(test_stack),
+					     TEST_END };
 
 int main(int argc, char **argv)
 {

@@ -8,7 +8,8 @@
  * controlled, which has a *control thread* that waits for the keeper's events and reacts.
  *
  * Who does what.
- *   dt_proc.c        create, grab, release, continue, lock: the client's side of a record
+ *   dt_proc.c        create, grab, release: the client's references
+ *   dt_client.c      continue, stop bits, wait for a park, lock
  *   dt_record.c      making and ending one; wake-ups; exclusive use
  *   dt_table.c       by handle, by pid, LRU: bookkeeping only
  *   dt_control.c     the control thread: wait, react

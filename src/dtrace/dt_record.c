@@ -67,6 +67,14 @@ TS_UNCHECKED dt_proc_t *dt_record_new(dtrace_hdl_t *dtp, enum dt_kind kind)
 	return dpr;
 }
 
+static uint64_t real_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
 void dt_record_take(dt_proc_t *dpr, struct ps_prochandle *P)
 {
 	struct hold_event first = { .time_ns = 0 };
@@ -77,8 +85,9 @@ void dt_record_take(dt_proc_t *dpr, struct ps_prochandle *P)
 		return;
 	Pdrive(P); /* on behalf of the thread to come: nobody may take its events meanwhile */
 	Pevent_first(P, &first);
-	dpr->now = first.time_ns;
-	dt_source_init(&dpr->src, P, Pctlfd(P), first.time_ns);
+	dpr->now =
+		first.time_ns ? first.time_ns : real_now(); /* grabbed without a stop */
+	dt_source_init(&dpr->src, P, Pctlfd(P), dpr->now);
 	dt_source_add(&dpr->dtp->queue, &dpr->src);
 }
 

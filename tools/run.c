@@ -136,8 +136,10 @@ static int failed_status(dtrace_hdl_t *dtp, const char *file)
 {
 	const char *text = dtrace_errmsg(dtp, dtrace_errno(dtp));
 
-	return strncmp(text, "failed to execute", 17) == 0 ? shell_status(file)
-							   : EXIT_FAILED;
+	if (strncmp(text, "failed to execute", 17) != 0 ||
+	    strstr(text, Pgrab_error(G_KEEPER)) || strstr(text, Pgrab_error(G_NOFD)))
+		return EXIT_FAILED;
+	return shell_status(file);
 }
 
 static int end_status(int status)

@@ -5,7 +5,8 @@
  * each thread) stops nothing; then all threads are stopped at once, registers and return
  * addresses copied, and it runs on. Only then addresses become names, through the
  * read-only handle. The pause that is told is from the request to stop to the end of the
- * release: what any thread stood at most.
+ * release: what any thread stood at most. A thread that sleeps uninterruptibly cannot be
+ * stopped; the others do not stand still for it longer than a second, and are printed.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -21,7 +22,7 @@
 
 enum {
 	STACK_DEPTH = 512,     /* frames of one thread, as Pstack_iter() */
-	STACK_DEADLINE = 5000, /* ms until all threads must stand */
+	STACK_DEADLINE = 1000, /* ms until all threads must stand */
 };
 
 /* One thread. */
@@ -58,8 +59,9 @@ static int copy_thread(void *arg, const lwpstatus_t *st)
 		dump->room = room;
 	}
 	t = &dump->threads[dump->n++];
-	*t = (struct thread){ .tid = st->pr_lwpid,
-			      .known = (st->pr_flags & PR_STOPPED) != 0 };
+	*t = (struct thread){ .tid = st->pr_lwpid };
+	/* One that stands while others do not may have none. */
+	t->known = (st->pr_flags & PR_STOPPED) && st->pr_reg[R_PC];
 	memcpy(t->regs, st->pr_reg, sizeof(t->regs));
 	return 0;
 }
@@ -91,32 +93,45 @@ static double elapsed_ms(const struct timespec *since)
 	       (double)(now.tv_nsec - since->tv_nsec) / 1e6;
 }
 
+/* How many were copied. */
+static size_t count_known(const struct dump *dump)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < dump->n; i++)
+		n += dump->threads[i].known;
+	return n;
+}
+
+/* What could be copied, told: 0, or 1 after a sentence. */
+static int tell(pid_t pid, const struct dump *dump, double ms)
+{
+	size_t known = count_known(dump);
+
+	if (dump->n == 0) {
+		complain("pid %d ended before it could be looked at", pid);
+		return 1;
+	}
+	notice("%zu thread%s stopped %.1f ms", known, known == 1 ? "" : "s", ms);
+	if (known == dump->n)
+		return 0;
+	complain("pid %d did not stop within 1 s: %zu of its threads are not known", pid,
+		 dump->n - known);
+	return 1;
+}
+
 /* Stops the process, copies, releases it, which ends P: 0, or 1 after a sentence. */
 static int copy_stopped(struct ps_prochandle *P, pid_t pid, struct dump *dump)
 {
 	struct timespec start;
-	bool gone, stopped;
-	double ms;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	gone = Pstop(P, STACK_DEADLINE) < 0;
-	stopped = !gone && Pstate(P) == PS_STOP;
-	if (stopped)
+	if (Pstop(P, STACK_DEADLINE) == 0)
 		Plwp_iter(P, copy_thread, dump);
 	for (size_t i = 0; i < dump->n; i++)
 		copy_stack(P, dump, &dump->threads[i]);
 	Prelease(P, 0);
-	ms = elapsed_ms(&start);
-	if (stopped && dump->n > 0) {
-		notice("%zu thread%s stopped %.1f ms", dump->n, dump->n == 1 ? "" : "s",
-		       ms);
-		return 0;
-	}
-	complain("pid %d %s", pid,
-		 gone || stopped
-			 ? "ended before it could be looked at"
-			 : "did not stop within 5 s: a thread is not interruptible");
-	return 1;
+	return tell(pid, dump, elapsed_ms(&start));
 }
 
 static int take_dump(pid_t pid, struct dump *dump)
@@ -152,7 +167,7 @@ static void print_thread(struct ps_prochandle *P, const struct thread *t,
 		output("\n");
 	}
 	if (t->n == 0)
-		output("  (no registers: it ended, or it could not be stopped)\n");
+		output("  (not stopped: its registers are not known)\n");
 }
 
 /* An object loaded just before the stop is not in the maps yet. */

@@ -53,6 +53,11 @@ env PATH=/nowhere "$PGRAB" run -q -- ls >/dev/null 2>&1
 STATUS=$?
 status 127 'not found in another PATH'
 
+PGRAB_KEEPER=/no/such/keeper try run -- true
+status 1 'no keeper'
+sentence 'no keeper'
+err 'keeper' 'no keeper is told'
+
 # stdin, environment, directory
 OUT=$(echo input | timeout 20 "$PGRAB" run -q -- cat)
 out '^input$' 'its stdin'

@@ -38,20 +38,46 @@ static const char *find(const char *file)
 	return path;
 }
 
+#ifdef __GLIBC__
+static long find_namespace(void *h)
+{
+	long lmid = 0;
+
+	dlinfo(h, RTLD_DI_LMID, &lmid);
+	return lmid;
+}
+
+static void *load_apart(const char *path)
+{
+	return dlmopen(LM_ID_NEWLM, path, RTLD_NOW);
+}
+#else
+static long find_namespace(void *h)
+{
+	(void)h;
+	return 0;
+}
+
+static void *load_apart(const char *path)
+{
+	(void)path;
+	return NULL;
+}
+#endif
+
 static void answer(void *h)
 {
 	struct link_map *map = h;
-	long lmid = 0;
 
 	if (!h || nhandles == MAX_HANDLES) {
-		tell("failed %s", h ? "too many handles" : dlerror());
+		const char *why = h ? "too many handles" : dlerror();
+
+		tell("failed %s", why ? why : "no namespaces");
 		return;
 	}
-#ifdef __GLIBC__
-	dlinfo(h, RTLD_DI_LMID, &lmid);
-#endif
 	handle[nhandles] = h;
-	tell("handle=%d lmid=%ld base=%#lx", nhandles++, lmid, (long)map->l_addr);
+	tell("handle=%d lmid=%ld base=%#lx", nhandles++, find_namespace(h),
+	     (long)map->l_addr);
 }
 
 static void open_here(const char *rest)
@@ -61,11 +87,7 @@ static void open_here(const char *rest)
 
 static void open_apart(const char *rest)
 {
-#ifdef __GLIBC__
-	answer(dlmopen(LM_ID_NEWLM, find(rest), RTLD_NOW));
-#else
-	tell("failed: no namespaces");
-#endif
+	answer(load_apart(find(rest)));
 }
 
 static void close_one(const char *rest)

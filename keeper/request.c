@@ -28,7 +28,8 @@ union packet {
 };
 
 enum {
-	NFDS = 3
+	NFDS = 3,    /* descriptors of an attach */
+	MAX_FDS = 16 /* received at most; the kernel closes the rest */
 };
 
 /* --- replies ------------------------------------------------------------------------------- */
@@ -330,9 +331,9 @@ static void close_all(const int *fds, int n)
 		close(fds[i]);
 }
 
-static ssize_t receive(int sock, union packet *p, int fds[NFDS], int *ret_nfds)
+static ssize_t receive(int sock, union packet *p, int fds[MAX_FDS], int *ret_nfds)
 {
-	char control_buf[CMSG_SPACE(sizeof(int) * NFDS)];
+	_Alignas(struct cmsghdr) char control_buf[CMSG_LEN(sizeof(int) * MAX_FDS)];
 	struct iovec iov = { p, sizeof(*p) };
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
@@ -384,7 +385,7 @@ static void attach_new(const struct kp_attach *req, const int fds[NFDS])
 void request_hub(void)
 {
 	union packet p;
-	int fds[NFDS], nfds;
+	int fds[MAX_FDS], nfds;
 	ssize_t n = receive(K.hub, &p, fds, &nfds);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -417,7 +418,7 @@ static void last_close(struct victim *v)
 static void request_idle(struct victim *v)
 {
 	union packet p;
-	int fds[NFDS], nfds;
+	int fds[MAX_FDS], nfds;
 	ssize_t n = receive(v->ctl, &p, fds, &nfds);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

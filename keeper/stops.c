@@ -130,11 +130,17 @@ static void thread_born(struct lwp *parent, pid_t tid)
 	claim_first_stop(l);
 }
 
+/* It has ended, and its end was waited for before its birth was told: nothing more will come. */
+static bool gone_already(pid_t tid)
+{
+	return syscall(SYS_tgkill, tid, tid, 0) < 0 && errno == ESRCH;
+}
+
 static void process_born(struct lwp *parent, pid_t tid, int event)
 {
 	struct victim *v = parent->v;
 	struct kp_event ev = event_make(v, parent, KP_EV_FORK);
-	struct lwp *l = lwp_new(v, tid, LWP_CHILD);
+	struct lwp *l = gone_already(tid) ? NULL : lwp_new(v, tid, LWP_CHILD);
 
 	if (event == PTRACE_EVENT_VFORK) {
 		parent->in_vfork = true;
@@ -151,6 +157,15 @@ static void process_born(struct lwp *parent, pid_t tid, int event)
 	claim_first_stop(l);
 }
 
+/* A thread that is gone again: its two events are told all the same. */
+static void thread_was(struct lwp *parent, pid_t tid)
+{
+	struct lwp ghost = { .v = parent->v, .tid = tid };
+
+	tell(&ghost, KP_EV_THREAD_START, KP_WANT_THREADS, 0);
+	tell(&ghost, KP_EV_THREAD_EXIT, KP_WANT_THREADS, 0);
+}
+
 static void on_birth(struct lwp *l, int event)
 {
 	unsigned long tid;
@@ -159,6 +174,8 @@ static void on_birth(struct lwp *l, int event)
 		return;
 	if (event == PTRACE_EVENT_CLONE && thread_of(l->v->pid, (pid_t)tid))
 		thread_born(l, (pid_t)tid);
+	else if (event == PTRACE_EVENT_CLONE && gone_already((pid_t)tid))
+		thread_was(l, (pid_t)tid);
 	else
 		process_born(l, (pid_t)tid, event);
 }

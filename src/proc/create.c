@@ -109,7 +109,8 @@ struct ps_prochandle *Pxcreate(const char *file, char *const *argv, char *const 
 			       int *perr, char *path, size_t len)
 {
 	char found[PATH_MAX];
-	struct hold_spawn spawn = { found, argv, envp ? envp : environ, HOLD_KLC | HOLD_BORROW };
+	struct hold_spawn spawn = { found, argv, envp ? envp : environ,
+				    HOLD_KLC | HOLD_BORROW };
 	struct hold_event first = { 0 };
 	struct hold_fault fault = { 0 };
 	struct ps_prochandle *P;

@@ -4,6 +4,7 @@
  * callers, a control thread (Pevent_next) and whoever waits on a bare handle (drive_wait).
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +130,7 @@ static void apply_outstop(struct ps_prochandle *P, int sig)
 }
 
 /* The old address space is gone, and everything known of it. */
-static void forget(struct ps_prochandle *P)
+void drive_forget(struct ps_prochandle *P)
 {
 	maps_reset(P);
 	mem_live_reset(&P->live);
@@ -143,7 +144,7 @@ bool drive_readable(struct ps_prochandle *P)
 {
 	char byte;
 
-	forget(P);
+	drive_forget(P);
 	return memory_read(P, data_auxval(P, AT_ENTRY), &byte, 1) == 1;
 }
 
@@ -282,7 +283,26 @@ static int left_ms(const struct timespec *end)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	ms = (end->tv_sec - now.tv_sec) * 1000 +
 	     (end->tv_nsec - now.tv_nsec + 999999) / 1000000;
+	if (ms > INT_MAX)
+		return INT_MAX;
 	return ms > 0 ? (int)ms : 0;
+}
+
+/* Leaves the wheel to another waiter. */
+static void leave_wheel(struct ps_prochandle *P)
+{
+	P->polling = false;
+	pthread_cond_broadcast(&P->cond);
+}
+
+/* The host has cancelled the thread that was polling. */
+static void cancelled(void *arg)
+{
+	struct ps_prochandle *P = arg;
+
+	handle_lock(P);
+	leave_wheel(P);
+	handle_unlock(P);
 }
 
 /* One turn at the wheel: polls without the lock. */
@@ -293,11 +313,14 @@ static int poll_once(struct ps_prochandle *P, int ms)
 
 	P->polling = true;
 	handle_unlock(P);
+	pthread_cleanup_push(cancelled, P);
 	rc = poll(&pfd, 1, ms);
+	if (rc < 0)
+		rc = errno == EINTR ? 0 : -errno;
+	pthread_cleanup_pop(0);
 	handle_lock(P);
-	P->polling = false;
-	pthread_cond_broadcast(&P->cond);
-	return rc < 0 && errno != EINTR ? -errno : 0;
+	leave_wheel(P);
+	return rc < 0 ? rc : 0;
 }
 
 static int wait_once(struct ps_prochandle *P, const struct timespec *end)

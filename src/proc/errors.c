@@ -119,8 +119,10 @@ static int nature(pid_t pid)
 {
 	struct procfs_stat st;
 
-	if (pid <= 0 || procfs_stat(pid, 0, &st))
-		return G_NOPROC;
+	int rc = pid > 0 ? procfs_stat(pid, 0, &st) : -ESRCH;
+
+	if (rc)
+		return rc == -ESRCH ? G_NOPROC : 0;
 	if (pid == getpid() || pid == hold_keeper_pid())
 		return G_SELF;
 	if (is_thread(pid))

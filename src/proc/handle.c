@@ -94,14 +94,22 @@ void handle_free(struct ps_prochandle *P)
 	free(P);
 }
 
+/* A host may cancel its threads: not while one of them holds a handle. */
+static __thread int cancel_state;
+
 void handle_lock(struct ps_prochandle *P)
 {
+	int was;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
 	pthread_mutex_lock(&P->lock);
+	cancel_state = was;
 }
 
 void handle_unlock(struct ps_prochandle *P)
 {
 	pthread_mutex_unlock(&P->lock);
+	pthread_setcancelstate(cancel_state, NULL);
 }
 
 int handle_fail(int err)

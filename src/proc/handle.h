@@ -64,6 +64,7 @@ struct ps_prochandle {
 	uint64_t image_ns;    /* CLOCK_MONOTONIC of its making */
 	bool image_old;       /* the victim has run since (controlled handles) */
 	int exec_fd;      /* bound to this exec's address space, or -1; see Pcurrent() */
+	bool execed;      /* read-only: another program than was grabbed */
 	uint64_t exec_id; /* what tells one exec from the next without it */
 	struct rd_agent agent; /* Prd_agent() */
 
@@ -88,6 +89,7 @@ int handle_fail(int err); /* sets errno from 0 or -errno; 0 or -1 */
 void drive_apply(struct ps_prochandle *P, const struct hold_event *ev);
 void drive_lost(struct ps_prochandle *P);
 void drive_running(struct ps_prochandle *P);  /* the keeper has set it running */
+void drive_forget(struct ps_prochandle *P);   /* all that was of the old program */
 bool drive_readable(struct ps_prochandle *P); /* forgets all it knew; reads a byte */
 void drive_poll(struct ps_prochandle *P); /* what is there, without waiting; bare only */
 int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
@@ -119,7 +121,9 @@ maps_object_name(const char *obj); /* PR_OBJ_* to the image's names; NULL every 
 void maps_fill(const struct procfs_map *m, prmap_t *ret);
 
 /* --- identity.c: with the lock held --- */
-void identity_note(struct ps_prochandle *P); /* from now on Pcurrent() means this exec */
+void identity_note(struct ps_prochandle *P); /* this exec it is */
+void identity_renew(
+	struct ps_prochandle *P); /* read-only: forgets what an exec has ended */
 
 /* --- errors.c --- */
 void errors_clear(void);

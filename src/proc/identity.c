@@ -73,12 +73,22 @@ static bool same_exec(const struct ps_prochandle *P)
 	return hash_auxv(P->live.pid) == P->exec_id;
 }
 
+/* Nobody tells a read-only handle of an exec: asked before anything is read anew. */
+void identity_renew(struct ps_prochandle *P)
+{
+	if (same_exec(P))
+		return;
+	P->execed = true;
+	drive_forget(P);
+	identity_note(P);
+}
+
 int Pcurrent(struct ps_prochandle *P)
 {
 	int current;
 
 	handle_lock(P);
-	current = P->state != PS_UNDEAD && P->state != PS_LOST &&
+	current = !P->execed && P->state != PS_UNDEAD && P->state != PS_LOST &&
 		  procfs_pidfd_alive(P->pidfd) && same_exec(P);
 	handle_unlock(P);
 	return current;

@@ -142,6 +142,7 @@ int maps_refresh(struct ps_prochandle *P)
 
 	if (P->state == PS_UNDEAD || !procfs_pidfd_alive(P->pidfd))
 		return -ESRCH;
+	identity_renew(P);
 	r = maps_rtld(P);
 	if (r)
 		rtld_read(r, &list); /* without link maps when they cannot be had */
@@ -159,10 +160,25 @@ struct image *maps_image(struct ps_prochandle *P)
 	return P->image;
 }
 
-struct image *maps_take(struct ps_prochandle *P)
+/* The hottest path of all: no system call, and nothing in it can be cancelled. */
+static struct image *take_ready(struct ps_prochandle *P)
 {
 	struct image *im;
 
+	pthread_mutex_lock(&P->lock);
+	im = P->image;
+	if (im)
+		image_ref(im);
+	pthread_mutex_unlock(&P->lock);
+	return im;
+}
+
+struct image *maps_take(struct ps_prochandle *P)
+{
+	struct image *im = take_ready(P);
+
+	if (im)
+		return im;
 	handle_lock(P);
 	im = maps_image(P);
 	if (im)

@@ -41,8 +41,12 @@ int Pstopstatus(struct ps_prochandle *P, long request, unsigned msec)
 {
 	int rc = 0;
 
+	if (request < PCNULL || request > PCWSTOP)
+		return handle_fail(-EINVAL);
+	if (request == PCNULL)
+		Pstatus(P);
 	handle_lock(P);
-	if (!P->hold)
+	if (!P->hold && request != PCNULL)
 		rc = -EBADF;
 	if (!rc && (request == PCSTOP || request == PCDSTOP))
 		rc = ask_to_stop(P);

@@ -37,6 +37,9 @@ static char self[4096];
 
 /* --- the victims ----------------------------------------------------------------------- */
 
+/* A victim's code is what is looked at: as it is, without a sanitizer's additions. */
+#define VICTIM __attribute__((noinline, no_sanitize_thread, no_sanitize_address, unused))
+
 /* What a forked victim shares with the test. */
 struct shared {
 	volatile unsigned beats; /* calls of beat() */
@@ -45,18 +48,18 @@ struct shared {
 	volatile unsigned got;   /* what the victim saw */
 };
 
-__attribute__((noinline, noclone)) void beat(struct shared *s)
+VICTIM __attribute__((noclone)) void beat(struct shared *s)
 {
 	(void)*(volatile char *)__builtin_frame_address(0); /* have a frame */
 	s->beats++;
 }
 
-__attribute__((noinline, noclone)) void never(struct shared *s)
+VICTIM __attribute__((noclone)) void never(struct shared *s)
 {
 	s->beats--;
 }
 
-__attribute__((noinline, noclone)) void deeper(struct shared *s)
+VICTIM __attribute__((noclone)) void deeper(struct shared *s)
 {
 	beat(s);
 	if (s->got == 12345)
@@ -64,7 +67,7 @@ __attribute__((noinline, noclone)) void deeper(struct shared *s)
 	__asm__ volatile("" ::: "memory"); /* no tail call */
 }
 
-__attribute__((unused)) static void beating(struct shared *s)
+VICTIM static void beating(struct shared *s)
 {
 	s->ready++;
 	for (;;) {
@@ -73,13 +76,13 @@ __attribute__((unused)) static void beating(struct shared *s)
 	}
 }
 
-__attribute__((unused)) static void *beating_thread(void *arg)
+VICTIM static void *beating_thread(void *arg)
 {
 	beating(arg);
 	return NULL;
 }
 
-__attribute__((unused)) static void threads(struct shared *s)
+VICTIM static void threads(struct shared *s)
 {
 	pthread_t t;
 
@@ -88,7 +91,7 @@ __attribute__((unused)) static void threads(struct shared *s)
 	beating(s);
 }
 
-__attribute__((unused)) static void *outliving(void *arg)
+VICTIM static void *outliving(void *arg)
 {
 	struct shared *s = arg;
 
@@ -111,7 +114,7 @@ __attribute__((unused)) static void *outliving(void *arg)
 }
 
 /* The leader ends, another thread goes on. */
-__attribute__((unused)) static void headless(struct shared *s)
+VICTIM static void headless(struct shared *s)
 {
 	pthread_t t;
 
@@ -121,27 +124,28 @@ __attribute__((unused)) static void headless(struct shared *s)
 
 static struct shared *signalled;
 
-__attribute__((unused)) static void count_signal(int sig)
+VICTIM static void count_signal(int sig)
 {
 	signalled->got += (unsigned)sig;
 }
 
-__attribute__((unused)) static void with_handler(struct shared *s)
+VICTIM static void with_handler(struct shared *s)
 {
 	signalled = s;
 	signal(SIGUSR1, count_signal);
 	beating(s);
 }
 
-__attribute__((unused)) static void faulting(struct shared *s)
+VICTIM static void faulting(struct shared *s)
 {
+	signal(SIGSEGV, SIG_DFL); /* a sanitizer has one */
 	s->ready = 1;
 	while (!s->go)
 		usleep(200);
 	*(volatile int *)8 = 1;
 }
 
-__attribute__((unused)) static void execing(struct shared *s)
+VICTIM static void execing(struct shared *s)
 {
 	s->ready = 1;
 	while (!s->go)
@@ -183,9 +187,9 @@ __attribute__((unused)) static void end(pid_t pid)
 __attribute__((unused)) static int be(const char *what)
 {
 	if (!strcmp(what, "exit"))
-		return 3;
+		_exit(3); /* and no leak check of a sanitizer, which needs ptrace */
 	if (!strcmp(what, "env"))
-		return strcmp(getenv("PROC_TEST") ?: "", "yes") ? 4 : 0;
+		_exit(strcmp(getenv("PROC_TEST") ?: "", "yes") ? 4 : 0);
 	pause();
 	return 5;
 }

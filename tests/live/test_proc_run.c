@@ -385,16 +385,17 @@ static void test_lwps(void)
 	struct ps_prochandle *P;
 	struct seen seen = { 0 };
 	unsigned long long *regs = (unsigned long long[64]){ 0 };
-	int calls = 0;
+	int calls = 0, n;
 
 	while (s->ready < NTHREADS)
 		usleep(1000);
 	P = grab(pid, 0);
-	assert_int_equal(Pstatus(P)->pr_nlwp, NTHREADS);
+	n = Pstatus(P)->pr_nlwp;
+	assert_true(n >= NTHREADS); /* a sanitizer may have one more */
 	assert_int_equal(Plwp_iter(P, see, &seen), 0);
-	assert_int_equal(seen.n, NTHREADS);
-	assert_int_equal(seen.regs, NTHREADS);
-	assert_int_equal(seen.stops, NTHREADS);
+	assert_int_equal(seen.n, n);
+	assert_int_equal(seen.regs, n);
+	assert_int_equal(seen.stops, n);
 	assert_int_equal(Plwp_iter(P, stop_at_once, &calls), 17);
 	assert_int_equal(calls, 1);
 	assert_int_equal(Plwp_getregs(P, pid, regs), 0);
@@ -404,7 +405,7 @@ static void test_lwps(void)
 	assert_int_equal(Psetrun(P, 0, 0), 0);
 	memset(&seen, 0, sizeof(seen));
 	assert_int_equal(Plwp_iter(P, see, &seen), 0);
-	assert_int_equal(seen.n, NTHREADS);
+	assert_int_equal(seen.n, n);
 	assert_int_equal(seen.regs, 0);
 	assert_int_equal(Plwp_getregs(P, pid, regs), -1);
 	assert_int_equal(errno, EBUSY);

@@ -118,6 +118,7 @@ __attribute__((sentinel)) static inline struct grabbee grabbee_start(const char 
 	check(g.pid >= 0);
 	if (!g.pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setpgid(0, 0); /* no orphaned group, in which SIGTSTP stops nobody */
 		dup2(in[0], 0);
 		dup2(out[1], 1);
 		execv(victim_path("session_victim"), argv);

@@ -263,6 +263,59 @@ static void a_created_victim_that_is_stopped_survives_close(void)
 	check_eq(waitpid(pid, NULL, 0), pid);
 }
 
+/* --- a client that stands still ------------------------------------------------------------------ */
+
+/* A host that watches a victim's dlopens; says what it has been told when the victim has gone. */
+static void be_a_watcher(int fd)
+{
+	struct record *r = new_record();
+	dtrace_hdl_t *dtp = session("main");
+	struct ps_prochandle *P;
+	size_t told[2];
+	pid_t pid;
+
+	dtrace_handle_procev(dtp, note_event, r);
+	P = must(dtp, create(dtp, "session_victim", "dlopen", "libz.so.1", "3000", NULL));
+	pid = Pgetpid(P);
+	check_eq(write(fd, &pid, sizeof(pid)), sizeof(pid));
+	dtrace_proc_continue(dtp, P);
+	await_events(dtp, r, DT_PROC_EV_EXIT, 1);
+	told[0] = count(r, DT_PROC_EV_DLOPEN) - count(r, DT_PROC_EV_DLCLOSE);
+	told[1] = r->ev[r->n - 1].status == 0;
+	check_eq(write(fd, told, sizeof(told)), sizeof(told));
+	dtrace_close(dtp);
+	free(r);
+	_exit(0);
+}
+
+/* While the client is stopped its victim runs to its end; then the client catches up. */
+static void a_stopped_client_does_not_freeze_its_victim(void)
+{
+	size_t told[2];
+	int fds[2], status;
+	pid_t host, victim;
+
+	listen_to_victims();
+	check(!pipe2(fds, O_CLOEXEC));
+	host = fork();
+	if (!host)
+		be_a_watcher(fds[1]);
+	check_eq(read(fds[0], &victim, sizeof(victim)), sizeof(victim));
+	usleep(20000);
+	kill(host, SIGSTOP);
+	check_soon(process_state(victim) == 'Z');
+	kill(host, SIGCONT);
+	check_eq(read(fds[0], told, sizeof(told)), sizeof(told));
+	check(told[1]);
+	check(told[0] >= 3 &&
+	      told[0] <= 6); /* what was there at the start, and libz at most */
+	check_eq(waitpid(host, &status, 0), host);
+	check_eq(status, 0);
+	close(fds[0]);
+	close(fds[1]);
+	stop_listening();
+}
+
 /* --- exec --------------------------------------------------------------------------------------------- */
 
 static void count_hit(dtrace_hdl_t *dtp, struct ps_prochandle *P, pid_t tid,
@@ -375,7 +428,7 @@ static void exec_by_nobody(const char *path, struct notices *n, struct record *r
 	dtrace_handle_proc(dtp, note, n);
 	dtrace_handle_procev(dtp, note_event, r);
 	P = dtrace_proc_create(dtp, "/usr/bin/env",
-			       (char *[]){ "env", (char *)path, NULL });
+			       (char *[]){ (char *)"env", (char *)path, NULL });
 	dtrace_proc_continue(dtp, must(dtp, P));
 	await_gone(dtp, n, 1);
 	*ret_status = Pstatus(P) ? Pstatus(P)->pr_exitstatus : -1;
@@ -597,6 +650,7 @@ static const struct test tests[] = {
 	TEST(order_of_time_over_many_victims),
 	TEST(somebody_elses_stop_is_told_and_kept),
 	TEST(a_created_victim_that_is_stopped_survives_close),
+	TEST(a_stopped_client_does_not_freeze_its_victim),
 	TEST(an_exec_drops_breakpoints_and_is_watched_anew),
 	TEST(a_set_id_program_runs_without_its_privileges),
 	TEST(an_unreadable_program_is_lost),

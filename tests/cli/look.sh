@@ -86,6 +86,39 @@ silent 'stack -q'
 try stack "$V" 4194305
 status 1 'stack: one is not there'
 out "thread $V" 'stack: the other is printed'
+# victims whose frames are known: inner, middle, outer, main, whatever they are linked as
+if [[ -n $VICTIMS ]]; then
+	mkfifo "$TAP_DIR/fifo"
+	exec 9<>"$TAP_DIR/fifo"
+	for v in sleeper sleeper-nopie sleeper-static sleeper-static-pie; do
+		"$VICTIMS/$v" <"$TAP_DIR/fifo" >"$TAP_DIR/said" 2>/dev/null 9>&- &
+		TAP_VICTIMS+=($!)
+		settle $! "$v"
+		try stack $!
+		out "\`inner[^ ]*"$'\n'"[^"$'\n'"]*\`middle[^ ]*"$'\n'"[^"$'\n'"]*\`outer[^ ]*"$'\n'"[^"$'\n'"]*\`main" "stack of $v"
+		try syms $! main
+		out "^0x[0-9a-f]{16} +[0-9]+ gF $v\`main\$" "syms of $v"
+		try libs $!
+		out "0 /[^ ]*/$v"$'(\n|$)' "libs of $v: the program"
+	done
+	"$VICTIMS/threads" <"$TAP_DIR/fifo" >"$TAP_DIR/said" 2>/dev/null 9>&- &
+	TAP_VICTIMS+=($!)
+	settle $! threads
+	try threads $!
+	MANY=$(wc -l <"$TAP_DIR/out")
+	((MANY > 1 && MANY == $(ls "/proc/$!/task" | wc -l)))
+	tap_result $? 'threads: all of them'
+	try stack $!
+	status 0 'stack of many threads'
+	[[ $(grep -c '^thread' "$TAP_DIR/out") -eq $MANY ]]
+	tap_result $? 'stack: all of them'
+	err "^pgrab: $MANY threads stopped" 'stack: how many stood'
+	try stop $!
+	status 0 'stop many threads'
+	check 'all of them stand' eval '[[ -z $("$PGRAB" threads $! | grep -v " stopped ") ]]'
+	exec 9>&-
+fi
+
 START=$SECONDS
 sleep 3 &
 N=$!

@@ -24,6 +24,12 @@
 
 #include "dtrace.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#else
+#define __lsan_do_recoverable_leak_check() 0
+#endif
+
 /* --- checks ------------------------------------------------------------------------------ */
 
 enum {
@@ -389,6 +395,7 @@ static inline void check_left(int fds, int threads)
 #endif
 	check(count_fds() <= fds + KEEPER_FDS);
 	check_eq(waitpid(-1, NULL, WNOHANG), -1);
+	check_eq(__lsan_do_recoverable_leak_check(), 0);
 }
 
 static inline bool run_test(const struct test *t)

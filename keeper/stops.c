@@ -72,6 +72,13 @@ static void last_member_ended(struct victim *v, int status)
 	victim_ended(v, v->pid, status);
 }
 
+/* It may have been the one that an all-stop, or a step, was waiting for. */
+static void one_less(struct victim *v)
+{
+	victim_check_stopped(v);
+	step_ready(v);
+}
+
 static void ended(struct lwp *l, int status)
 {
 	struct victim *v = l->v;
@@ -90,7 +97,7 @@ static void ended(struct lwp *l, int status)
 	else if (!v->nlwps)
 		last_member_ended(v, status);
 	else
-		victim_check_stopped(v);
+		one_less(v);
 }
 
 /* --- births ------------------------------------------------------------------------------ */
@@ -254,7 +261,6 @@ static void on_stop(struct lwp *l, int sig)
 	struct victim *v = l->v;
 	bool was = l->group;
 
-	l->interrupted = false;
 	l->born = true;
 	l->group = stop_signal(sig);
 	if (l->group && !v->outstop) {
@@ -430,6 +436,7 @@ void stops_react(struct lwp *l, int status)
 		return;
 	}
 	l->state = LWP_STOPPED;
+	l->interrupted = false; /* any trap takes a pending interrupt with it (ptrace_stop(), 6.18) */
 	l->regs_valid = l->regs_dirty = false;
 	if (l->role == LWP_CHILD) {
 		set_child_free(l);

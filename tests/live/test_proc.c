@@ -230,9 +230,11 @@ static void test_refusals(void)
 {
 	struct shared *s;
 	pid_t pid = start(threads, &s), *tids;
-	struct ps_prochandle *P = grab(pid, 0);
+	struct ps_prochandle *P;
 	size_t n;
 
+	await(s->ready >= NTHREADS);
+	P = grab(pid, 0);
 	refuse(pid, 0, G_BUSY, "holds process");
 	assert_int_equal(procfs_tids(pid, &tids, &n), 0);
 	assert_true(n >= NTHREADS); /* a sanitizer may have one */

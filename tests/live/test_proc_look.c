@@ -2,6 +2,9 @@
 /*
  * Looking without touching: read-only handles, maps, objects, symbols, data.
  */
+#include <stdatomic.h>
+#include <sys/resource.h>
+
 #include "proc_test.h"
 
 /* --- symbols ---------------------------------------------------------------------------- */
@@ -399,6 +402,18 @@ static void test_untouched(void)
 
 /* --- identity -------------------------------------------------------------------------------- */
 
+static uint64_t first_map(pid_t pid)
+{
+	struct procfs_map *maps;
+	uint64_t start;
+	size_t n;
+
+	assert_int_equal(procfs_maps(pid, 0, &maps, &n), 0);
+	start = maps[0].start;
+	free(maps);
+	return start;
+}
+
 static void test_current(void)
 {
 	struct ps_prochandle *P, *Q;
@@ -410,6 +425,10 @@ static void test_current(void)
 	assert_int_equal(Pcurrent(P), 1);
 	victim_send(&v, "again 1"); /* the same file, the same pid */
 	victim_expect(&v, "ready");
+	assert_int_equal(Pcurrent(P), 0);
+	Pupdate_maps(P); /* of the new program, which it says no less */
+	assert_non_null(Pname_to_map(P, "a.out"));
+	assert_int_equal(Pname_to_map(P, "a.out")->pr_vaddr, first_map(v.pid));
 	assert_int_equal(Pcurrent(P), 0);
 	Q = look_at(&v);
 	assert_int_equal(Pcurrent(Q), 1);
@@ -450,6 +469,75 @@ static void test_after_exit(void)
 	assert_null(Ppsinfo(blind));
 	Prelease(P, 0);
 	Prelease(blind, 0);
+}
+
+/* Many threads look while the maps are read anew again and again. */
+static atomic_bool enough;
+
+static void *keep_looking(void *arg)
+{
+	struct ps_prochandle *P = arg;
+	unsigned long n = 0;
+	prsyminfo_t si;
+	char buf[64];
+	GElf_Sym sym;
+
+	for (; !enough; n++) {
+		assert_int_equal(Plookup_by_name(P, "libc", "getpid", &sym), 0);
+		assert_int_equal(Plookup_by_addr(P, sym.st_value, buf, sizeof(buf), &sym),
+				 0);
+		assert_int_equal(Pxlookup_by_addr(P, sym.st_value, buf, 1, &sym, &si), 0);
+		assert_int_equal(Pobject_iter(P, find_path, "libc"), 1);
+		assert_true(Pstate(P) <= PS_STOP);
+	}
+	return (void *)n;
+}
+
+static void look_together(struct ps_prochandle *P,
+			  void (*disturb)(struct ps_prochandle *))
+{
+	pthread_t t[4];
+	void *n;
+
+	enough = false;
+	for (int i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, keep_looking, P);
+	for (int i = 0; i < 200; i++)
+		disturb(P);
+	enough = true;
+	for (int i = 0; i < 4; i++) {
+		pthread_join(t[i], &n);
+		assert_true(n != NULL);
+	}
+}
+
+static void update(struct ps_prochandle *P)
+{
+	Pupdate_maps(P);
+	if (rand() % 8 == 0)
+		Preset_maps(P);
+}
+
+static void stop_and_go(struct ps_prochandle *P)
+{
+	assert_int_equal(Pstop(P, SOON_MS), 0);
+	assert_int_equal(Psetrun(P, 0, 0), 0);
+}
+
+static void test_together(void)
+{
+	struct ps_prochandle *P;
+	struct victim v;
+
+	victim_start(&v, "sleeper", NULL);
+	victim_expect(&v, "ready");
+	P = look_at(&v);
+	look_together(P, update);
+	Prelease(P, 0);
+	P = grab(v.pid, PGRAB_NOSTOP);
+	look_together(P, stop_and_go);
+	Prelease(P, 0);
+	victim_end(&v);
 }
 
 /* The leader has ended: maps, memory and symbols come through another thread. */
@@ -507,6 +595,35 @@ static void test_kernel_thread(void)
 }
 
 /* As another user: refused, and said whose it is. */
+/* Nothing free: said so, and nothing left half open. */
+static void test_no_descriptors(void)
+{
+	struct ps_prochandle *P;
+	struct rlimit old, none;
+	struct victim v;
+	int err, fd;
+	GElf_Sym sym;
+
+	victim_start(&v, "sleeper", NULL);
+	victim_expect(&v, "ready");
+	P = look_at(&v);
+	fd = dup(0);
+	close(fd);
+	getrlimit(RLIMIT_NOFILE, &old);
+	none = old;
+	none.rlim_cur = (rlim_t)fd;
+	setrlimit(RLIMIT_NOFILE, &none);
+	assert_null(Pgrab(v.pid, PGRAB_RDONLY, &err));
+	assert_int_equal(err, G_NOFD);
+	assert_null(Pgrab(v.pid, 0, &err));
+	assert_int_equal(err, G_NOFD);
+	assert_int_equal(Plookup_by_name(P, "libc", "getpid", &sym), -1);
+	setrlimit(RLIMIT_NOFILE, &old);
+	assert_int_equal(Plookup_by_name(P, "libc", "getpid", &sym), 0);
+	Prelease(P, 0);
+	victim_end(&v);
+}
+
 static void test_others_process(void)
 {
 	struct victim v;
@@ -537,14 +654,12 @@ static void test_others_process(void)
 }
 
 static const struct harness_test tests[] = {
-	TEST(test_symbols),        TEST(test_names),
-	TEST(test_symbol_iter),    TEST(test_maps),
-	TEST(test_link_maps),      TEST(test_link_maps_change),
-	TEST(test_static),         TEST(test_data),
-	TEST(test_untouched),      TEST(test_current),
-	TEST(test_after_exit),     TEST(test_headless),
-	TEST(test_self),           TEST(test_kernel_thread),
-	TEST(test_others_process), TEST_END
+	TEST(test_symbols),  TEST(test_names),          TEST(test_symbol_iter),
+	TEST(test_maps),     TEST(test_link_maps),      TEST(test_link_maps_change),
+	TEST(test_static),   TEST(test_data),           TEST(test_untouched),
+	TEST(test_current),  TEST(test_after_exit),     TEST(test_headless),
+	TEST(test_self),     TEST(test_kernel_thread),  TEST(test_others_process),
+	TEST(test_together), TEST(test_no_descriptors), TEST_END
 };
 
 int main(int argc, char **argv)

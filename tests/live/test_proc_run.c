@@ -147,6 +147,39 @@ static void test_waiters(void)
 	end(pid);
 }
 
+static void *wait_for_ever(void *arg)
+{
+	Pwait(arg, 0);
+	return NULL;
+}
+
+/* A host cancels the thread that drives: the others go on waiting and see the stop. */
+static void test_cancelled(void)
+{
+	struct ps_prochandle *P;
+	pthread_t first, second;
+	struct shared *s;
+	void *got;
+	pid_t pid;
+
+	if (!SEES_CANCELLED)
+		harness_skip("under ThreadSanitizer");
+	pid = start(beating, &s);
+	P = grab(pid, PGRAB_NOSTOP);
+	pthread_create(&first, NULL, wait_for_ever, P);
+	usleep(20000);
+	pthread_create(&second, NULL, wait_for_stop, P);
+	usleep(20000);
+	pthread_cancel(first);
+	pthread_join(first, &got);
+	assert_true(got == PTHREAD_CANCELED);
+	assert_int_equal(Pdstop(P), 0);
+	pthread_join(second, &got);
+	assert_int_equal((intptr_t)got, PS_STOP);
+	Prelease(P, 0);
+	end(pid);
+}
+
 static void test_exec(void)
 {
 	struct shared *s;
@@ -483,6 +516,7 @@ static const struct harness_test tests[] = { TEST(test_signals),
 					     TEST(test_step),
 					     TEST(test_timeout),
 					     TEST(test_waiters),
+					     TEST(test_cancelled),
 					     TEST(test_exec),
 					     TEST(test_bkpt),
 					     TEST(test_bkpt_released),

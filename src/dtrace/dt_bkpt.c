@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Breakpoints with a callback. The record owns them, in the order of their making, under a lock
- * of its own, which is let go around each callback; `running` names the breakpoint whose callback runs, and
- * whoever wants to free that one waits for its end (or, in the callback itself, leaves it to the
- * control thread). While the victim is parked nothing is planted: the control thread does it at the continue,
- * so the text stays clean. What could not be planted stays listed and is tried at the next continue.
+ * Breakpoints with a callback. The record owns them, in the order of their making, under
+ * a lock of its own, which is let go around each callback; `running` names the breakpoint
+ * whose callback runs, and whoever wants to free that one waits for its end (or, in the
+ * callback itself, leaves it to the control thread). While the victim is parked nothing
+ * is planted: the control thread does it at the continue, so the text stays clean. What
+ * could not be planted stays listed and is tried at the next continue.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -61,7 +62,7 @@ void dt_bkpts_exec(dt_proc_t *dpr)
 	unlock(dpr);
 }
 
-/* --- hits ------------------------------------------------------------------------------------ */
+/* --- hits --------------------------------------------------------------------------- */
 
 static void unlink_free(dt_proc_t *dpr, struct dt_bkpt *bp) TS_REQUIRES(dt_role_bkpts)
 {
@@ -90,7 +91,8 @@ static struct dt_bkpt *last(dt_proc_t *dpr) TS_REQUIRES(dt_role_bkpts)
 	return bp;
 }
 
-/* Calls bp's callback without the lock; `running` keeps bp, and so its place in the list. */
+/* Calls bp's callback without the lock; `running` keeps bp, and so its place in the
+ * list. */
 static void call(dt_proc_t *dpr, struct dt_bkpt *bp, const struct hold_event *ev,
 		 const prgregset_t regs) TS_REQUIRES(dt_role_bkpts)
 {
@@ -123,7 +125,7 @@ void dt_bkpts_hit(dt_proc_t *dpr, const struct hold_event *ev)
 	unlock(dpr);
 }
 
-/* --- the client's calls --------------------------------------------------------------------------- */
+/* --- the client's calls ------------------------------------------------------------- */
 
 static struct dt_bkpt *new_bkpt(uintptr_t addr, dt_bkpt_f *fn, void *arg)
 {
@@ -149,8 +151,9 @@ static int check(dt_proc_t *dpr, uintptr_t addr)
 }
 
 /*
- * Whether the victim is parked is asked with the breakpoints' lock held: if it is, the continue
- * that ends the park has yet to come, and it plants all that is listed, under this lock.
+ * Whether the victim is parked is asked with the breakpoints' lock held: if it is, the
+ * continue that ends the park has yet to come, and it plants all that is listed, under
+ * this lock.
  */
 static int add(dt_proc_t *dpr, struct dt_bkpt *bp)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a client does with a record that it has: continue it, set its stop bits, wait for a park,
- * lock it, look it up. Each call holds the record by a count of its users, not by a lock,
- * while it waits; the record's end waits for them (dt_record_destroy).
+ * What a client does with a record that it has: continue it, set its stop bits, wait for
+ * a park, lock it, look it up. Each call holds the record by a count of its users, not by
+ * a lock, while it waits; the record's end waits for them (dt_record_destroy).
  */
 #include <errno.h>
 
 #include "dtrace/dt_impl.h"
 
-/* --- park and continue --------------------------------------------------------------------------------- */
+/* --- park and continue -------------------------------------------------------------- */
 
 void dtrace_proc_continue(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 {
@@ -88,7 +88,7 @@ int dt_proc_waitpark(dtrace_hdl_t *dtp, struct ps_prochandle *P, unsigned msec)
 	return rc ? dt_fail(dtp, -rc, NULL) : 0;
 }
 
-/* --- lock ----------------------------------------------------------------------------------------------- */
+/* --- lock --------------------------------------------------------------------------- */
 
 void dt_proc_lock(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 {
@@ -112,7 +112,7 @@ void dt_proc_unlock(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 	dt_record_unuse(dpr);
 }
 
-/* --- table ------------------------------------------------------------------------------------------------ */
+/* --- table -------------------------------------------------------------------------- */
 
 dt_proc_t *dt_proc_lookup(dtrace_hdl_t *dtp, struct ps_prochandle *P, int remove)
 {

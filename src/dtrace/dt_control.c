@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The control thread: one for each controlled victim. It waits in poll() for news of the
- * keeper and for its eventfd, and reacts; between the two stands a value. It owns the record (as by
- * dt_proc_lock()) while it reacts, from before it takes an event, which changes the handle,
- * until the event has been dealt with; never while it waits.
+ * keeper and for its eventfd, and reacts; between the two stands a value. It owns the
+ * record (as by dt_proc_lock()) while it reacts, from before it takes an event, which
+ * changes the handle, until the event has been dealt with; never while it waits.
  *
- * It takes no signal but SIGABRT (blocked by its maker), cannot be cancelled, and is joined by
- * whoever ends the record. It does nothing before it is asked to: a grab that is released at
- * once costs no look at maps, files or link maps.
+ * It takes no signal but SIGABRT (blocked by its maker), cannot be cancelled, and is
+ * joined by whoever ends the record. It does nothing before it is asked to: a grab that
+ * is released at once costs no look at maps, files or link maps.
  *
- * Should the victim die while we look at it: every read then fails, whatever was being found out is
- * given up, and the EXIT that follows says it all.
+ * Should the victim die while we look at it: every read then fails, whatever was being
+ * found out is given up, and the EXIT that follows says it all.
  */
 #include <errno.h>
 #include <poll.h>
@@ -80,7 +80,7 @@ static void next(dt_proc_t *dpr, struct happening *ret)
 		ret->kind = take(dpr, &ret->ev, fds[0].revents);
 }
 
-/* --- running ---------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------ */
 
 /* Once no park is to come, a question is not worth a frozen victim. */
 static void lose_patience(dt_proc_t *dpr)
@@ -120,8 +120,8 @@ static bool readable(dt_proc_t *dpr)
 	return !Pgetareg(dpr->P, R_PC, &pc) && Pread(dpr->P, &byte, 1, pc) == 1;
 }
 
-/* A program that we may execute but not read (mode 0711) cannot be observed. One that has been
- * killed cannot be read either: its EXIT is on its way and says so. */
+/* A program that we may execute but not read (mode 0711) cannot be observed. One that
+ * has been killed cannot be read either: its EXIT is on its way and says so. */
 static bool observable(dt_proc_t *dpr)
 {
 	if (readable(dpr))
@@ -176,7 +176,7 @@ static void begin(dt_proc_t *dpr)
 	settle(dpr);
 }
 
-/* --- reacting ------------------------------------------------------------------------------------ */
+/* --- reacting ----------------------------------------------------------------------- */
 
 static bool woken(dt_proc_t *dpr)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The last failure of a session: a code and one sentence. The sentence is handed out as a
- * copy that belongs to the calling thread, so that another thread's failure does not change it
- * under the reader.
+ * copy that belongs to the calling thread, so that another thread's failure does not
+ * change it under the reader.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reacting to one event of the keeper: what it does to the record, what is answered, and what
- * the session's clients are told of it. The control thread is here, with the record its own.
+ * Reacting to one event of the keeper: what it does to the record, what is answered, and
+ * what the session's clients are told of it. The control thread is here, with the record
+ * its own.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ static void notify(dt_proc_t *dpr, const char *text)
 	dt_queue_put_note(&dpr->dtp->queue, &dpr->src, text, dpr->now);
 }
 
-/* --- parks ---------------------------------------------------------------------------------- */
+/* --- parks -------------------------------------------------------------------------- */
 
 static unsigned points_after(unsigned bit)
 {
@@ -73,7 +74,7 @@ static void on_stopped(dt_proc_t *dpr)
 		dt_parked(dpr, bit);
 }
 
-/* --- breakpoints ------------------------------------------------------------------------------- */
+/* --- breakpoints -------------------------------------------------------------------- */
 
 static void on_bkpt(dt_proc_t *dpr, const struct hold_event *ev)
 {
@@ -89,12 +90,12 @@ static void on_bkpt(dt_proc_t *dpr, const struct hold_event *ev)
 	answer(dpr, ev, decide ? dt_rdv_decide(dpr) : 0);
 }
 
-/* --- exec ---------------------------------------------------------------------------------------- */
+/* --- exec --------------------------------------------------------------------------- */
 
 /*
- * execve(2), "the set-user-ID bit is not honoured if the process is being ptraced" by a tracer
- * without CAP_SYS_PTRACE: the file asks for another id than the process has got. A mount without
- * set-id, or no_new_privs, would have had the same effect without us.
+ * execve(2), "the set-user-ID bit is not honoured if the process is being ptraced" by a
+ * tracer without CAP_SYS_PTRACE: the file asks for another id than the process has got. A
+ * mount without set-id, or no_new_privs, would have had the same effect without us.
  */
 static bool lost_privileges(dt_proc_t *dpr)
 {
@@ -154,7 +155,7 @@ static void on_exec(dt_proc_t *dpr, const struct hold_event *ev)
 	answer(dpr, ev, bit);
 }
 
-/* --- ends ---------------------------------------------------------------------------------------- */
+/* --- ends --------------------------------------------------------------------------- */
 
 /* Before the news: who hears it finds the park ended. */
 static void ended(dt_proc_t *dpr, enum dt_end end, int status)
@@ -204,7 +205,7 @@ static void on_end(dt_proc_t *dpr, const struct hold_event *ev)
 	notify(dpr, NULL);
 }
 
-/* --- the rest is news only -------------------------------------------------------------------------- */
+/* --- the rest is news only ---------------------------------------------------------- */
 
 static const int procev_kinds[HOLD_EV_NKINDS] = {
 	[HOLD_EV_STOPPED] = -1,
@@ -230,7 +231,8 @@ static void on_news(dt_proc_t *dpr, const struct hold_event *ev)
 	dt_tell(dpr, e);
 }
 
-/* Questions were answered without us, or news was dropped: the lists may have changed unseen. */
+/* Questions were answered without us, or news was dropped: the lists may have changed
+ * unseen. */
 static void catch_up(dt_proc_t *dpr, const struct hold_event *ev)
 {
 	bool unseen = ev->flags & (HOLD_EVF_UNSEEN | HOLD_EVF_DEFAULTED);

@@ -3,10 +3,10 @@
  * What stands behind a session and a record, for the files of this folder.
  *
  * Locks, in the order in which they may be taken: session (dtrace_hdl.lock), breakpoints
- * (dt_proc.bklock), record (dt_proc.lock), then either the handle's own (inside P*) or the
- * queue's. None is held across a wait, nor while a client's handler or callback runs. Each has a role for
- * clang's analysis; a field without one is constant while the record is shared, or belongs to
- * the control thread alone, as its comment says.
+ * (dt_proc.bklock), record (dt_proc.lock), then either the handle's own (inside P*) or
+ * the queue's. None is held across a wait, nor while a client's handler or callback runs.
+ * Each has a role for clang's analysis; a field without one is constant while the record
+ * is shared, or belongs to the control thread alone, as its comment says.
  */
 #ifndef PGRAB_DTRACE_DT_IMPL_H
 #define PGRAB_DTRACE_DT_IMPL_H
@@ -37,7 +37,7 @@ enum {
 	(DT_PROC_STOP_CREATE | DT_PROC_STOP_PREINIT | DT_PROC_STOP_POSTINIT |            \
 	 DT_PROC_STOP_MAIN)
 
-/* --- record ---------------------------------------------------------------------------- */
+/* --- record ------------------------------------------------------------------------- */
 
 enum dt_kind {
 	DT_KIND_RDONLY, /* never touched; cacheable */
@@ -61,7 +61,8 @@ enum dt_end {
 	DT_END_LOST, /* out of control */
 };
 
-/* The search for main, and the tags on the way; the control thread's. See dt_rendezvous.c. */
+/* The search for main, and the tags on the way; the control thread's. See
+ * dt_rendezvous.c. */
 struct dt_rdv {
 	unsigned at;         /* stop bits of the points that lie at this very place */
 	unsigned parking;    /* stop bit for which the victim is being stopped; 0 none */
@@ -175,7 +176,8 @@ struct dt_proc {
 	bool impatient;        /* patience is DT_PATIENCE_MS */
 };
 
-/* Host threads may be cancelled in any wait: not in the middle of our work. Scope guard. */
+/* Host threads may be cancelled in any wait: not in the middle of our work. Scope
+ * guard. */
 static inline int dt_nocancel(void)
 {
 	int state;
@@ -192,7 +194,7 @@ static inline void dt_nocancel_end(int *state)
 #define DT_NOCANCEL                                                                      \
 	__attribute__((cleanup(dt_nocancel_end), unused)) int nocancel_ = dt_nocancel()
 
-/* --- session ----------------------------------------------------------------------------- */
+/* --- session ------------------------------------------------------------------------ */
 
 /* The table and the LRU list. */
 struct dt_table {
@@ -278,13 +280,14 @@ static inline TS_UNCHECKED void dt_record_unlock(dt_proc_t *dpr)
 	pthread_mutex_unlock(&dpr->lock);
 }
 
-/* --- dt_errors.c ---------------------------------------------------------------------------- */
+/* --- dt_errors.c -------------------------------------------------------------------- */
 
-/* Notes a failure; fmt NULL: the general sentence of `code`. Returns -1. Session lock not held. */
+/* Notes a failure; fmt NULL: the general sentence of `code`. Returns -1. Session lock
+ * not held. */
 int dt_fail(dtrace_hdl_t *dtp, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4))) TS_EXCLUDES(dt_role_session);
 
-/* --- dt_options.c: pure parts ------------------------------------------------------------------ */
+/* --- dt_options.c: pure parts ------------------------------------------------------- */
 
 /* `1sec`, `100ms`, `10hz`, a bare number (a frequency). 0 or -EINVAL. */
 int dt_parse_rate(const char *text, uint64_t *ret_ns);
@@ -295,7 +298,7 @@ int dt_parse_evaltime(const char *text, unsigned *ret_bit);
 /* The options of a new session. */
 void dt_options_init(dtrace_hdl_t *dtp);
 
-/* --- dt_table.c: pure; the session lock is held ---------------------------------------------------- */
+/* --- dt_table.c: pure; the session lock is held ------------------------------------- */
 
 int dt_table_init(struct dt_table *t, unsigned buckets, unsigned limit); /* 0, -ENOMEM */
 void dt_table_fini(struct dt_table *t); /* of an empty table */
@@ -303,7 +306,8 @@ void dt_table_insert(struct dt_table *t, dt_proc_t *dpr) TS_REQUIRES(dt_role_ses
 /* Findable by pid, as the one that answers a grab. */
 void dt_table_make_current(struct dt_table *t, dt_proc_t *dpr)
 	TS_REQUIRES(dt_role_session);
-/* Out of the pid's bucket and the LRU list: no grab finds it, its last release ends it. */
+/* Out of the pid's bucket and the LRU list: no grab finds it, its last release ends
+ * it. */
 void dt_table_make_stale(struct dt_table *t, dt_proc_t *dpr) TS_REQUIRES(dt_role_session);
 /* Out of everything. */
 void dt_table_remove(struct dt_table *t, dt_proc_t *dpr) TS_REQUIRES(dt_role_session);
@@ -317,11 +321,12 @@ void dt_table_make_cacheable(struct dt_table *t, dt_proc_t *dpr)
 void dt_table_ref(struct dt_table *t, dt_proc_t *dpr) TS_REQUIRES(dt_role_session);
 /* One reference less; true when the record must end now (nothing is removed yet). */
 bool dt_table_unref(struct dt_table *t, dt_proc_t *dpr) TS_REQUIRES(dt_role_session);
-/* The least recently used record without references when there are more than `keep`, or NULL. */
+/* The least recently used record without references when there are more than `keep`,
+ * or NULL. */
 dt_proc_t *dt_table_victim(const struct dt_table *t, unsigned keep)
 	TS_REQUIRES(dt_role_session);
 
-/* --- dt_proc.c -------------------------------------------------------------------------- */
+/* --- dt_proc.c ---------------------------------------------------------------------- */
 
 /* Ends least recently used records without references until at most `keep` are left. */
 void dt_cache_trim(dtrace_hdl_t *dtp, unsigned keep) TS_EXCLUDES(dt_role_session);
@@ -329,17 +334,20 @@ void dt_cache_trim(dtrace_hdl_t *dtp, unsigned keep) TS_EXCLUDES(dt_role_session
 /* Ends every record, whatever its references. */
 void dt_destroy_all(dtrace_hdl_t *dtp) TS_EXCLUDES(dt_role_session);
 
-/* --- dt_record.c ------------------------------------------------------------------------------- */
+/* --- dt_record.c -------------------------------------------------------------------- */
 
-/* An empty record, without references and in no table. NULL: no memory or no descriptor (errno). */
+/* An empty record, without references and in no table. NULL: no memory or no
+ * descriptor (errno). */
 dt_proc_t *dt_record_new(dtrace_hdl_t *dtp, enum dt_kind kind);
 /* Gives it its handle, which it owns from now on. */
 void dt_record_take(dt_proc_t *dpr, struct ps_prochandle *P);
 /* Starts the control thread. 0 or -errno. */
 int dt_record_start(dt_proc_t *dpr);
-/* Ends the thread, takes back the news, releases the victim, frees. No lock held; in no table. */
+/* Ends the thread, takes back the news, releases the victim, frees. No lock held; in
+ * no table. */
 void dt_record_destroy(dt_proc_t *dpr) TS_EXCLUDES(dt_role_session);
-/* The record of P for the time of a call, or NULL. In no table any more: found all the same. */
+/* The record of P for the time of a call, or NULL. In no table any more: found all the
+ * same. */
 dt_proc_t *dt_record_use(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 	TS_EXCLUDES(dt_role_session);
 void dt_record_unuse(dt_proc_t *dpr);
@@ -358,7 +366,7 @@ void dt_record_poke(dt_proc_t *dpr);
 bool dt_record_own(dt_proc_t *dpr) TS_EXCLUDES(dt_role_record);
 void dt_record_disown(dt_proc_t *dpr) TS_EXCLUDES(dt_role_record);
 
-/* --- control thread: dt_control.c and what it calls -------------------------------------------- */
+/* --- control thread: dt_control.c and what it calls --------------------------------- */
 
 void *dt_control(void *dpr); /* its body */
 

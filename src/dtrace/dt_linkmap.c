@@ -2,18 +2,20 @@
 /*
  * The objects of a victim as they come and go.
  *
- * One tag stands at the address that the dynamic linker passes at every change of any list. A
- * hit with all lists consistent is compared, as a whole list, with the list before: what has
- * left is told as DLCLOSE, then what has come as DLOPEN. Single states (add, delete) are not
- * trusted to tell which object they mean, and a hit that was answered without us is caught
- * up with in the same way.
+ * One tag stands at the address that the dynamic linker passes at every change of any
+ * list. A hit with all lists consistent is compared, as a whole list, with the list
+ * before: what has left is told as DLCLOSE, then what has come as DLOPEN. Single states
+ * (add, delete) are not trusted to tell which object they mean, and a hit that was
+ * answered without us is caught up with in the same way.
  *
- * What is told is the path as the kernel shows it, found by the object's dynamic section in
- * the new snapshot; an object that has gone is told by the path it had when it came. The first
- * list of a process also brings what the linker does not list: its own file in a static-PIE,
- * the vDSO of a C library that leaves it out. A program that ends, or execs, before it has a first list is told by what was mapped at its exec.
+ * What is told is the path as the kernel shows it, found by the object's dynamic section
+ * in the new snapshot; an object that has gone is told by the path it had when it came.
+ * The first list of a process also brings what the linker does not list: its own file in
+ * a static-PIE, the vDSO of a C library that leaves it out. A program that ends, or
+ * execs, before it has a first list is told by what was mapped at its exec.
  *
- * Without a listener nothing is compared: the handle's maps are refreshed and that is all.
+ * Without a listener nothing is compared: the handle's maps are refreshed and that is
+ * all.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +24,7 @@
 #include "dtrace/dt_impl.h"
 #include "util/log.h"
 
-/* --- lists of objects ---------------------------------------------------------------------- */
+/* --- lists of objects --------------------------------------------------------------- */
 
 static int append(struct dt_objects *l, const struct dt_object *o, const char *path)
 {
@@ -72,7 +74,7 @@ static size_t find(const struct dt_objects *l, uint64_t link_map,
 	return i;
 }
 
-/* --- telling --------------------------------------------------------------------------------- */
+/* --- telling ------------------------------------------------------------------------ */
 
 static void tell(dt_proc_t *dpr, dtrace_procev_kind_t kind, const struct dt_object *o,
 		 const char *path)
@@ -145,7 +147,7 @@ static void came(void *arg, const struct rtld_object *obj)
 		tell_new(c->dpr, &o, io ? io->path : obj->name);
 }
 
-/* --- what is mapped without a link map ----------------------------------------------------------- */
+/* --- what is mapped without a link map ---------------------------------------------- */
 
 static bool always_there(const struct image_object *io)
 {
@@ -215,7 +217,7 @@ void dt_links_flush(dt_proc_t *dpr)
 	clear(&l->early);
 }
 
-/* --- lists ---------------------------------------------------------------------------------------- */
+/* --- lists -------------------------------------------------------------------------- */
 
 static void report(dt_proc_t *dpr, const struct rtld_list *list)
 {
@@ -232,7 +234,8 @@ static void report(dt_proc_t *dpr, const struct rtld_list *list)
 	image_unref(c.im);
 }
 
-/* On the way to its first park nobody has seen a created victim: there are no maps to refresh. */
+/* On the way to its first park nobody has seen a created victim: there are no maps to
+ * refresh. */
 static bool unseen(const dt_proc_t *dpr)
 {
 	return dpr->created && !dpr->evented && !dpr->shown && dpr->pos == DT_POS_LOADING;

@@ -2,12 +2,13 @@
 /*
  * Handlers and their calls.
  *
- * One thread at a time delivers (`dispatching`); it takes one item after the other from the
- * queue and calls the handler with no lock held. The handle of the item must not go under the handler's
- * feet, and the handler may release it. So item and record are taken together under the session's lock, and
- * the record is noted as `telling`: a last release by the handler itself ends the record at once; one by
- * another thread only marks it, and it ends when the handler has returned. Nobody waits for a
- * handler, so no lock of the client's can close a circle with us.
+ * One thread at a time delivers (`dispatching`); it takes one item after the other from
+ * the queue and calls the handler with no lock held. The handle of the item must not go
+ * under the handler's feet, and the handler may release it. So item and record are taken
+ * together under the session's lock, and the record is noted as `telling`: a last release
+ * by the handler itself ends the record at once; one by another thread only marks it, and
+ * it ends when the handler has returned. Nobody waits for a handler, so no lock of the
+ * client's can close a circle with us.
  */
 #include <errno.h>
 #include <poll.h>
@@ -49,7 +50,7 @@ int dtrace_notify_fd(dtrace_hdl_t *dtp)
 	return dtp->queue.fd;
 }
 
-/* --- delivering ------------------------------------------------------------------------------- */
+/* --- delivering --------------------------------------------------------------------- */
 
 /* A handler call to be made. */
 struct call {
@@ -145,7 +146,7 @@ int dtrace_dispatch(dtrace_hdl_t *dtp)
 	return n;
 }
 
-/* --- sleeping ------------------------------------------------------------------------------------ */
+/* --- sleeping ----------------------------------------------------------------------- */
 
 static uint64_t now_ns(void)
 {
@@ -173,8 +174,9 @@ static uint64_t next_deadline(dtrace_hdl_t *dtp)
 	return first;
 }
 
-/* While another thread delivers there is nothing for us to do: waits for its end. True when
- * the caller shall go on: nobody delivers. False: the time is up, or we are in a handler. */
+/* While another thread delivers there is nothing for us to do: waits for its end. True
+ * when the caller shall go on: nobody delivers. False: the time is up, or we are in a
+ * handler. */
 static bool await_dispatcher(dtrace_hdl_t *dtp, uint64_t end_ns)
 {
 	struct timespec t = { (time_t)(end_ns / 1000000000ull),

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client's references: create, grab, release. What is done with a record: dt_client.c.
+ * The client's references: create, grab, release. What is done with a record:
+ * dt_client.c.
  *
- * A grab is either a new reference on the record that is current for the pid, or makes one. The
- * making takes a while (5 s at worst) and no lock is held over it; a second grab of the same pid meanwhile
- * waits for its outcome (`making`), since two attaches to one process would refuse each other.
+ * A grab is either a new reference on the record that is current for the pid, or makes
+ * one. The making takes a while (5 s at worst) and no lock is held over it; a second grab
+ * of the same pid meanwhile waits for its outcome (`making`), since two attaches to one
+ * process would refuse each other.
  *
- * A record is current while its process is the one that was grabbed: for a read-only one this is asked
- * at each hit (alive, same start time, same exec), for a controlled one its thread knows.
- * One found not to be is made stale: no grab finds it any more, and without references it ends at once.
+ * A record is current while its process is the one that was grabbed: for a read-only one
+ * this is asked at each hit (alive, same start time, same exec), for a controlled one its
+ * thread knows. One found not to be is made stale: no grab finds it any more, and without
+ * references it ends at once.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +21,7 @@
 #include "dtrace/dt_impl.h"
 #include "util/log.h"
 
-/* --- the session's lists -------------------------------------------------------------------- */
+/* --- the session's lists ------------------------------------------------------------ */
 
 static void all_link(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session)
 {
@@ -148,7 +151,7 @@ static dt_proc_t *new_record(dtrace_hdl_t *dtp, enum dt_kind kind)
 	return dpr;
 }
 
-/* --- create ------------------------------------------------------------------------------------- */
+/* --- create ------------------------------------------------------------------------- */
 
 /* What is to be said of a victim that ended before it was parked. */
 static int fail_create(dt_proc_t *dpr)
@@ -235,7 +238,7 @@ struct ps_prochandle *dtrace_proc_create(dtrace_hdl_t *dtp, const char *file,
 	return dpr->P;
 }
 
-/* --- grab ---------------------------------------------------------------------------------------- */
+/* --- grab --------------------------------------------------------------------------- */
 
 static bool is_current(dt_proc_t *dpr)
 {
@@ -337,7 +340,8 @@ static dt_proc_t *make_grabbed(dtrace_hdl_t *dtp, pid_t pid, int flags, enum dt_
 	return dpr;
 }
 
-/* dpr (NULL: it failed) has been made; an old record of that pid is upgraded by a controlled one. */
+/* dpr (NULL: it failed) has been made; an old record of that pid is upgraded by a
+ * controlled one. */
 static void conclude(dtrace_hdl_t *dtp, struct dt_making *making, dt_proc_t *dpr)
 {
 	dt_proc_t *old = NULL;
@@ -395,7 +399,7 @@ struct ps_prochandle *dtrace_proc_grab(dtrace_hdl_t *dtp, pid_t pid, int flags)
 	return dt_proc_grab(dtp, pid, flags, 0);
 }
 
-/* --- release --------------------------------------------------------------------------------------- */
+/* --- release ------------------------------------------------------------------------ */
 
 /* True in a callback of this very record: its thread cannot join itself. */
 static bool in_callback_of(const dt_proc_t *dpr)
@@ -403,8 +407,8 @@ static bool in_callback_of(const dt_proc_t *dpr)
 	return dpr->threaded && pthread_equal(dpr->thread, pthread_self());
 }
 
-/* Without references and out of all lists: the caller's to destroy now, unless its handler
- * runs in another thread, which then does it. */
+/* Without references and out of all lists: the caller's to destroy now, unless its
+ * handler runs in another thread, which then does it. */
 static dt_proc_t *last_release(dtrace_hdl_t *dtp, dt_proc_t *dpr)
 	TS_REQUIRES(dt_role_session)
 {

@@ -2,36 +2,40 @@
 /*
  * News of all victims of a session in one order of time.
  *
- * Each controlled victim is a *source*: its control thread takes events from its socket, finds
- * out what they mean (which may take a while: link maps are read) and puts items, each with the
- * keeper's time stamp of the event. Control threads run side by side, so items come out of
- * order; the queue is sorted, and its head is told only when nothing older can still come.
+ * Each controlled victim is a *source*: its control thread takes events from its socket,
+ * finds out what they mean (which may take a while: link maps are read) and puts items,
+ * each with the keeper's time stamp of the event. Control threads run side by side, so
+ * items come out of order; the queue is sorted, and its head is told only when nothing
+ * older can still come.
  *
- * When is that? Let h be the head's time. The keeper is one loop: it stamps an event and sends it
- * before it stamps the next, whosever it is. So when the event behind the head had been
- * taken from its socket, every event of every victim with an earlier stamp had been sent. For
- * another source s such an event is then in one of four places:
+ * When is that? Let h be the head's time. The keeper is one loop: it stamps an event and
+ * sends it before it stamps the next, whosever it is. So when the event behind the head
+ * had been taken from its socket, every event of every victim with an earlier stamp had
+ * been sent. For another source s such an event is then in one of four places:
  *  1. unread in s's socket: poll() on s->fd shows it;
- *  2. between socket and queue: s->busy is set, under our lock, before the socket is read, and
- *     reset after the items are put. While s is busy s->floor is the stamp of the event
- *     being handled, or while it is being read of the one before it; items to come are not older;
+ *  2. between socket and queue: s->busy is set, under our lock, before the socket is
+ *     read, and reset after the items are put. While s is busy s->floor is the stamp of
+ *     the event being handled, or while it is being read of the one before it; items to
+ *     come are not older;
  *  3. in the queue: then it stands before the head, since the queue is sorted;
  *  4. told already.
- * We look at `busy` and poll while we hold the lock, and s cannot become busy without the lock, so
- * no event slips from 1 to 2 behind our back. Hence: the head may be told when h <= floor
- * of every source that is busy or has something unread. The least such floor is the
- * *horizon*; cut to the newest item then in the queue it stays true for later calls.
+ * We look at `busy` and poll while we hold the lock, and s cannot become busy without the
+ * lock, so no event slips from 1 to 2 behind our back. Hence: the head may be told when h
+ * <= floor of every source that is busy or has something unread. The least such floor is
+ * the *horizon*; cut to the newest item then in the queue it stays true for later calls.
  *
  * One victim must not silence the others: its control thread may wait long for a client
- * that has locked the handle. After DT_QUEUE_LATE_MS in the queue an item is told in any case, and what
- * then comes late is told with the time of the item before it: times told never decrease.
+ * that has locked the handle. After DT_QUEUE_LATE_MS in the queue an item is told in any
+ * case, and what then comes late is told with the time of the item before it: times told
+ * never decrease.
  *
- * The descriptor is a timerfd, for it can say "now", "then" and "not": it is readable while the head
- * may be told, or might (the next look decides), and is armed for the end of the delay while the head is
- * blocked by another source; whatever that source does next makes it readable at once.
+ * The descriptor is a timerfd, for it can say "now", "then" and "not": it is readable
+ * while the head may be told, or might (the next look decides), and is armed for the end
+ * of the delay while the head is blocked by another source; whatever that source does
+ * next makes it readable at once.
  *
- * Memory: items are allocated, but a death always has its two (in the source). A client that never
- * listens costs DT_QUEUE_MAX items, then it is told how many it missed.
+ * Memory: items are allocated, but a death always has its two (in the source). A client
+ * that never listens costs DT_QUEUE_MAX items, then it is told how many it missed.
  *
  * Handlers are called by dt_notify.c with nothing of this held.
  */
@@ -63,10 +67,10 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- the descriptor ------------------------------------------------------------------------ */
+/* --- the descriptor ----------------------------------------------------------------- */
 
-/* Readable from `ms` (CLOCK_MONOTONIC; 1: now) on; 0: not. A timerfd that is set anew is not
- * readable until it expires again. timerfd_settime(2). */
+/* Readable from `ms` (CLOCK_MONOTONIC; 1: now) on; 0: not. A timerfd that is set anew
+ * is not readable until it expires again. timerfd_settime(2). */
 static void set_timer(struct dt_queue *q, uint64_t ms)
 {
 	struct itimerspec t = { .it_value = { (time_t)(ms / 1000),
@@ -84,7 +88,7 @@ static void stir(struct dt_queue *q) TS_REQUIRES(dt_role_queue)
 	}
 }
 
-/* --- list ------------------------------------------------------------------------------------ */
+/* --- list --------------------------------------------------------------------------- */
 
 static void insert_sorted(struct dt_queue *q, struct dt_item *it)
 	TS_REQUIRES(dt_role_queue)
@@ -164,7 +168,7 @@ static void drop_held(struct dt_queue *q, struct dt_source *s) TS_REQUIRES(dt_ro
 	}
 }
 
-/* --- sources ---------------------------------------------------------------------------------- */
+/* --- sources ------------------------------------------------------------------------ */
 
 void dt_source_init(struct dt_source *s, struct ps_prochandle *P, int fd, uint64_t floor)
 {
@@ -260,7 +264,7 @@ void dt_source_missed(struct dt_queue *q, struct dt_source *s, uint64_t n)
 	unlock(q);
 }
 
-/* --- in ------------------------------------------------------------------------------------- */
+/* --- in ----------------------------------------------------------------------------- */
 
 static struct dt_item *new_item(struct dt_queue *q, struct dt_item *reserved,
 				const char *text) TS_REQUIRES(dt_role_queue)
@@ -320,13 +324,14 @@ void dt_queue_put_note(struct dt_queue *q, struct dt_source *s, const char *text
 	unlock(q);
 }
 
-/* --- out ------------------------------------------------------------------------------------- */
+/* --- out ---------------------------------------------------------------------------- */
 
 enum {
 	BATCH = 64
 }; /* descriptors polled at once */
 
-/* The least floor of those of n idle sources that have something unread; `least` if smaller. */
+/* The least floor of those of n idle sources that have something unread; `least` if
+ * smaller. */
 static uint64_t poll_batch(struct pollfd *fds, struct dt_source **src, unsigned n,
 			   uint64_t least)
 {
@@ -407,7 +412,7 @@ bool dt_queue_next(struct dt_queue *q, struct dt_item *ret)
 	return true;
 }
 
-/* --- begin and end ----------------------------------------------------------------------------- */
+/* --- begin and end ------------------------------------------------------------------ */
 
 int dt_queue_init(struct dt_queue *q)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The queue of what a session has to tell: notifications and life events of all its victims,
- * in order of time. Knows descriptors and times, no processes: it is tested without any.
- * The theory is in dt_queue.c.
+ * The queue of what a session has to tell: notifications and life events of all its
+ * victims, in order of time. Knows descriptors and times, no processes: it is tested
+ * without any. The theory is in dt_queue.c.
  */
 #ifndef PGRAB_DTRACE_DT_QUEUE_H
 #define PGRAB_DTRACE_DT_QUEUE_H
@@ -43,7 +43,8 @@ struct dt_item {
 	char *text;              /* owned; may be NULL */
 };
 
-/* One victim as the queue sees it. Made by dt_source_init(), then guarded by the queue's lock. */
+/* One victim as the queue sees it. Made by dt_source_init(), then guarded by the
+ * queue's lock. */
 struct dt_source {
 	struct dt_source *next, *prev; /* in the queue's list */
 	struct ps_prochandle *P;       /* for its items */
@@ -100,9 +101,9 @@ void dt_source_missed(struct dt_queue *q, struct dt_source *s, uint64_t n)
 	TS_EXCLUDES(dt_role_queue);
 
 /*
- * Puts a life event (object copied, may be NULL) or a notification (text copied, may be NULL)
- * of s at `time`. When memory or room is short a life event is counted as missed, except
- * EXIT and LOST, which are reserved, as is the notification without a text.
+ * Puts a life event (object copied, may be NULL) or a notification (text copied, may be
+ * NULL) of s at `time`. When memory or room is short a life event is counted as missed,
+ * except EXIT and LOST, which are reserved, as is the notification without a text.
  */
 void dt_queue_put_event(struct dt_queue *q, struct dt_source *s,
 			const dtrace_procev_t *ev, uint64_t time)
@@ -110,7 +111,8 @@ void dt_queue_put_event(struct dt_queue *q, struct dt_source *s,
 void dt_queue_put_note(struct dt_queue *q, struct dt_source *s, const char *text,
 		       uint64_t time) TS_EXCLUDES(dt_role_queue);
 
-/* Takes the oldest item if it may be told now: true, *ret a copy whose text the caller frees. */
+/* Takes the oldest item if it may be told now: true, *ret a copy whose text the caller
+ * frees. */
 bool dt_queue_next(struct dt_queue *q, struct dt_item *ret) TS_EXCLUDES(dt_role_queue);
 
 #endif

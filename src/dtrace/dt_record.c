@@ -2,20 +2,22 @@
 /*
  * A record from its making to its end.
  *
- * The end (dt_record_destroy) has one order for all: the thread is asked to quit and joined,
- * so nobody drives the victim any more; calls that still use the record have left; its news is taken
- * back from the queue; only then is the way of the release chosen, from the state that the
- * thread left behind, and the victim let go. Breakpoints are lifted by that release before
- * the first instruction runs. A victim that is killed while parked executes nothing more.
+ * The end (dt_record_destroy) has one order for all: the thread is asked to quit and
+ * joined, so nobody drives the victim any more; calls that still use the record have
+ * left; its news is taken back from the queue; only then is the way of the release
+ * chosen, from the state that the thread left behind, and the victim let go. Breakpoints
+ * are lifted by that release before the first instruction runs. A victim that is killed
+ * while parked executes nothing more.
  *
- * Exclusive use (dt_proc_lock) is a flag under the record's mutex, not the mutex itself: a control
- * thread that waits for it can still be told to quit, so a client may release the very handle that
- * it has locked.
+ * Exclusive use (dt_proc_lock) is a flag under the record's mutex, not the mutex itself:
+ * a control thread that waits for it can still be told to quit, so a client may release
+ * the very handle that it has locked.
  *
  * No wake-up is lost: whoever wants something of the control thread sets a flag under the
- * record's mutex and then writes the eventfd; the thread reads the eventfd *before* it looks at
- * the flags. If the write comes before that read, the thread sees the flag, set earlier; if it comes
- * after, the eventfd stays readable and the next poll() returns at once.
+ * record's mutex and then writes the eventfd; the thread reads the eventfd *before* it
+ * looks at the flags. If the write comes before that read, the thread sees the flag, set
+ * earlier; if it comes after, the eventfd stays readable and the next poll() returns at
+ * once.
  */
 #include <errno.h>
 #include <signal.h>
@@ -83,7 +85,8 @@ void dt_record_take(dt_proc_t *dpr, struct ps_prochandle *P)
 	dpr->pid = Pgetpid(P);
 	if (dpr->kind != DT_KIND_CONTROLLED)
 		return;
-	Pdrive(P); /* on behalf of the thread to come: nobody may take its events meanwhile */
+	/* On behalf of the thread to come: nobody may take its events meanwhile. */
+	Pdrive(P);
 	Pevent_first(P, &first);
 	dpr->now =
 		first.time_ns ? first.time_ns : real_now(); /* grabbed without a stop */
@@ -91,7 +94,7 @@ void dt_record_take(dt_proc_t *dpr, struct ps_prochandle *P)
 	dt_source_add(&dpr->dtp->queue, &dpr->src);
 }
 
-/* --- the thread ---------------------------------------------------------------------------- */
+/* --- the thread --------------------------------------------------------------------- */
 
 static int create_thread(dt_proc_t *dpr)
 {
@@ -113,7 +116,8 @@ int dt_record_start(dt_proc_t *dpr)
 	sigset_t all, old;
 	int rc;
 
-	/* Blocked here and inherited: the thread has no moment in which it could take a signal. */
+	/* Blocked here and inherited: the thread has no moment in which it could take
+	 * a signal. */
 	sigfillset(&all);
 	sigdelset(&all, SIGABRT);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -155,7 +159,7 @@ void dt_record_disown(dt_proc_t *dpr)
 	dt_record_unlock(dpr);
 }
 
-/* --- waiting ---------------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------ */
 
 uint64_t dt_deadline(unsigned msec)
 {
@@ -178,7 +182,7 @@ int dt_record_wait(dt_proc_t *dpr, uint64_t end_ns)
 	return -pthread_cond_timedwait(&dpr->cond, &dpr->lock, &t);
 }
 
-/* --- finding, using ------------------------------------------------------------------------------ */
+/* --- finding, using ----------------------------------------------------------------- */
 
 dt_proc_t *dt_record_find(dtrace_hdl_t *dtp, const struct ps_prochandle *P)
 {
@@ -213,7 +217,7 @@ void dt_record_unuse(dt_proc_t *dpr)
 	dt_record_unlock(dpr);
 }
 
-/* --- end ------------------------------------------------------------------------------------------ */
+/* --- end ---------------------------------------------------------------------------- */
 
 static void stop_thread(dt_proc_t *dpr)
 {

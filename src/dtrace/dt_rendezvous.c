@@ -2,31 +2,37 @@
 /*
  * Rendezvous: where a created victim is parked, and how it is brought there.
  *
- * The points of a program lie in one order: exec, preinit, postinit, main. A record has a set
- * of stop bits, one for each that is still wanted. `rdv.at` is the set of the points that lie
- * at the very place where the victim now stands: at the exec stop CREATE (and PREINIT, in a
- * static program), at the first consistent link map PREINIT, at main POSTINIT and MAIN. A point that
- * is wanted and here is parked at, the earliest first; so POSTINIT and MAIN are two parks with no
- * instruction between, for after the first continue the second is found to be here as well.
+ * The points of a program lie in one order: exec, preinit, postinit, main. A record has a
+ * set of stop bits, one for each that is still wanted. `rdv.at` is the set of the points
+ * that lie at the very place where the victim now stands: at the exec stop CREATE (and
+ * PREINIT, in a static program), at the first consistent link map PREINIT, at main
+ * POSTINIT and MAIN. A point that is wanted and here is parked at, the earliest first; so
+ * POSTINIT and MAIN are two parks with no instruction between, for after the first
+ * continue the second is found to be here as well.
  *
- * Else the way to the next point is *planned*, before the victim runs, by tags (breakpoints whose hits are
- * questions) on the addresses that it must pass:
- *  - dynamic, to preinit: the address where the linker tells of changes. It comes from the linker's own
- *    symbols, since at exec nothing has run yet. The first time that the lists are consistent there is
- *    preinit: glibc and musl report it when all initial objects are relocated and before they call
- *    any constructor. AT_ENTRY is tagged too, for a linker that never says so: it lies behind the
- *    libraries' constructors and before main, so preinit falls back to postinit there;
- *  - to main: the program's symbol `main`. Without one (stripped): __libc_start_main of any object, whose first
- *    argument is main. Without that (static and stripped): from AT_ENTRY to the first call or jump; at
- *    that instruction the first argument is main (glibc), or the call is followed into the
- *    function it goes to and so on (musl: _start, _start_c, __libc_start_main), a few levels.
- * When no way is found, no point that is wanted can be reached, and the victim is parked for it right
- * here, the last place known to be before it: it is never run to its end. The same happens when
- * a way that was planned turns out to lead nowhere (the first argument is no code).
+ * Else the way to the next point is *planned*, before the victim runs, by tags
+ * (breakpoints whose hits are questions) on the addresses that it must pass:
+ *  - dynamic, to preinit: the address where the linker tells of changes. It comes from
+ *    the linker's own symbols, since at exec nothing has run yet. The first time that the
+ *    lists are consistent there is preinit: glibc and musl report it when all initial
+ *    objects are relocated and before they call any constructor. AT_ENTRY is tagged too,
+ *    for a linker that never says so: it lies behind the libraries' constructors and
+ *    before main, so preinit falls back to postinit there;
+ *  - to main: the program's symbol `main`. Without one (stripped): __libc_start_main of
+ *    any object, whose first argument is main. Without that (static and stripped): from
+ *    AT_ENTRY to the first call or jump; at that instruction the first argument is main
+ *    (glibc), or the call is followed into the function it goes to and so on (musl:
+ *    _start, _start_c, __libc_start_main), a few levels.
+ * When no way is found, no point that is wanted can be reached, and the victim is parked
+ * for it right here, the last place known to be before it: it is never run to its end.
+ * The same happens when a way that was planned turns out to lead nowhere (the first
+ * argument is no code).
  *
- * A tag at the place where the victim stands would be passed without a hit: such a main is "here".
+ * A tag at the place where the victim stands would be passed without a hit: such a main
+ * is "here".
  *
- * Everything here belongs to the control thread. An exec begins it anew with the bits that are left.
+ * Everything here belongs to the control thread. An exec begins it anew with the bits
+ * that are left.
  */
 #include <errno.h>
 #include <string.h>
@@ -41,7 +47,7 @@ enum {
 	JUMPS_MAX = 8,  /* branches at the PC itself skipped over */
 };
 
-/* --- bits ------------------------------------------------------------------------------------- */
+/* --- bits --------------------------------------------------------------------------- */
 
 static unsigned wanted(dt_proc_t *dpr)
 {
@@ -69,7 +75,7 @@ static void preinit_becomes_postinit(dt_proc_t *dpr)
 	dt_record_unlock(dpr);
 }
 
-/* --- tags ------------------------------------------------------------------------------------- */
+/* --- tags --------------------------------------------------------------------------- */
 
 static bool tag(dt_proc_t *dpr, uint64_t *slot, uint64_t addr)
 {
@@ -100,7 +106,7 @@ static void untag_all(dt_proc_t *dpr)
 	untag(dpr, &dpr->rdv.main);
 }
 
-/* --- the program ---------------------------------------------------------------------------------- */
+/* --- the program -------------------------------------------------------------------- */
 
 static bool is_static(dt_proc_t *dpr)
 {
@@ -147,7 +153,8 @@ static ssize_t read_handle(void *ctx, uint64_t addr, void *buf, size_t len)
 
 static const struct mem_ops handle_ops = { .read = read_handle };
 
-/* The next branch from addr on that does not lie at the PC itself, where the victim stands. */
+/* The next branch from addr on that does not lie at the PC itself, where the victim
+ * stands. */
 static int next_branch(dt_proc_t *dpr, uint64_t addr, struct arch_branch *ret)
 {
 	struct mem m = { &handle_ops, dpr->P };
@@ -165,7 +172,7 @@ static int next_branch(dt_proc_t *dpr, uint64_t addr, struct arch_branch *ret)
 	return -ENOENT;
 }
 
-/* --- the way to main ---------------------------------------------------------------------------- */
+/* --- the way to main ---------------------------------------------------------------- */
 
 static bool by_main_symbol(dt_proc_t *dpr)
 {
@@ -244,7 +251,7 @@ static bool plan(dt_proc_t *dpr)
 	}
 }
 
-/* --- decisions ----------------------------------------------------------------------------------- */
+/* --- decisions ---------------------------------------------------------------------- */
 
 void dt_rdv_begin(dt_proc_t *dpr)
 {
@@ -291,7 +298,7 @@ bool dt_rdv_consistent(dt_proc_t *dpr)
 	return true;
 }
 
-/* --- hits ------------------------------------------------------------------------------------------ */
+/* --- hits --------------------------------------------------------------------------- */
 
 static bool hit_entry(dt_proc_t *dpr)
 {

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of a session's records and the LRU list of the cacheable ones. Pure bookkeeping:
- * no process, no handle is touched here, and the session's lock is held by the caller.
+ * The table of a session's records and the LRU list of the cacheable ones. Pure
+ * bookkeeping: no process, no handle is touched here, and the session's lock is held by
+ * the caller.
  *
- * Identity is the handle: after an upgrade two records share a pid. The pid's bucket holds at
- * most one record of a pid, the *current* one, which answers the next grab; a stale one stays
- * only in the bucket of its handle, until its last release.
+ * Identity is the handle: after an upgrade two records share a pid. The pid's bucket
+ * holds at most one record of a pid, the *current* one, which answers the next grab; a
+ * stale one stays only in the bucket of its handle, until its last release.
  *
- * The LRU list holds the cacheable records, referenced or not, the most recently used first.
- * `idle` counts those without references: these are the cache, and it is they that `limit` bounds.
+ * The LRU list holds the cacheable records, referenced or not, the most recently used
+ * first. `idle` counts those without references: these are the cache, and it is they that
+ * `limit` bounds.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -101,7 +103,7 @@ void dt_table_make_current(struct dt_table *t, dt_proc_t *dpr)
 	dpr->current = true;
 }
 
-/* --- LRU ------------------------------------------------------------------------------- */
+/* --- LRU ---------------------------------------------------------------------------- */
 
 static void lru_push(struct dt_table *t, dt_proc_t *dpr)
 {
@@ -178,7 +180,7 @@ dt_proc_t *dt_table_victim(const struct dt_table *t, unsigned keep)
 	return dpr;
 }
 
-/* --- out ----------------------------------------------------------------------------------- */
+/* --- out ---------------------------------------------------------------------------- */
 
 void dt_table_make_stale(struct dt_table *t, dt_proc_t *dpr)
 {

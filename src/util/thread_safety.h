@@ -2,10 +2,11 @@
 /*
  * clang's thread-safety analysis (-Wthread-safety, option `thread_safety` of the build).
  *
- * In C, clang cannot name a sibling field in an attribute, so what is guarded by a lock names a
- * *role* instead: a storage-free capability that stands for "a lock of this class is held". The
- * function that takes such a lock acquires the role, so an access without it does not build.
- * No thread ever holds two locks of one class, which makes the role as good as the lock.
+ * In C, clang cannot name a sibling field in an attribute, so what is guarded by a lock
+ * names a *role* instead: a storage-free capability that stands for "a lock of this class
+ * is held". The function that takes such a lock acquires the role, so an access without
+ * it does not build. No thread ever holds two locks of one class, which makes the role as
+ * good as the lock.
  */
 #ifndef PGRAB_UTIL_THREAD_SAFETY_H
 #define PGRAB_UTIL_THREAD_SAFETY_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session tests need: a runner (each test in a process of its own, under a timeout,
- * leaving no child, no thread and no descriptor) and tests/victims/session_victim.c to play with.
+ * What the session tests need: a runner (each test in a process of its own, under a
+ * timeout, leaving no child, no thread and no descriptor) and
+ * tests/victims/session_victim.c to play with.
  */
 #ifndef PGRAB_TESTS_SESSION_TEST_H
 #define PGRAB_TESTS_SESSION_TEST_H
@@ -24,13 +25,19 @@
 
 #include "dtrace.h"
 
+#ifdef __SANITIZE_THREAD__
+#define THREAD_SANITIZER 1 /* which has threads of its own */
+#else
+#define THREAD_SANITIZER 0
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
 #else
 #define __lsan_do_recoverable_leak_check() 0
 #endif
 
-/* --- checks ------------------------------------------------------------------------------ */
+/* --- checks ------------------------------------------------------------------------- */
 
 enum {
 	SKIPPED = 77
@@ -89,7 +96,7 @@ static inline long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* --- the victim -------------------------------------------------------------------------- */
+/* --- the victim --------------------------------------------------------------------- */
 
 /* A session_victim that we started ourselves: our child, to be grabbed. */
 struct grabbee {
@@ -172,7 +179,7 @@ static inline void grabbee_end(struct grabbee *g)
 	grabbee_reap(g);
 }
 
-/* --- /proc ------------------------------------------------------------------------------ */
+/* --- /proc -------------------------------------------------------------------------- */
 
 /* A field of /proc/PID/status as text; "" when the process is gone. */
 static inline const char *status_field(pid_t pid, const char *name)
@@ -225,7 +232,7 @@ static inline int count_threads(void)
 	return count_entries("/proc/self/task");
 }
 
-/* --- sessions -------------------------------------------------------------------------------- */
+/* --- sessions ----------------------------------------------------------------------- */
 
 static int out = -1; /* what created victims say */
 
@@ -365,7 +372,7 @@ __attribute__((unused)) static void check_no_child(void)
 	check_eq(errno, ECHILD);
 }
 
-/* --- runner ------------------------------------------------------------------------------ */
+/* --- runner ------------------------------------------------------------------------- */
 
 /* One test. */
 struct test {
@@ -390,9 +397,7 @@ static inline void check_left(int fds, int threads)
 		KEEPER_FDS = 17
 	};
 
-#ifndef __SANITIZE_THREAD__ /* which has threads of its own */
-	check_soon(count_threads() == threads);
-#endif
+	check_soon(THREAD_SANITIZER || count_threads() == threads);
 	check(count_fds() <= fds + KEEPER_FDS);
 	check_eq(waitpid(-1, NULL, WNOHANG), -1);
 	check_eq(__lsan_do_recoverable_leak_check(), 0);

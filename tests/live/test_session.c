@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sessions with real victims: creating and parking, grabbing and sharing, releasing and closing.
- * The numbers in the names of some tests are those of the contract's list of mistakes.
+ * Sessions with real victims: creating and parking, grabbing and sharing, releasing and
+ * closing. The numbers in the names of some tests are those of the contract's list of
+ * mistakes.
  */
 #include <pthread.h>
 
 #include "live/session_test.h"
 
-/* --- points ------------------------------------------------------------------------------------- */
+/* --- points ------------------------------------------------------------------------- */
 
 static const char *const programs[] = {
 	"session_victim",
@@ -127,7 +128,7 @@ static void text_is_clean_while_parked(void)
 	dtrace_close(dtp);
 }
 
-/* --- failed creates ---------------------------------------------------------------------------------- */
+/* --- failed creates ----------------------------------------------------------------- */
 
 static void check_failed(dtrace_hdl_t *dtp, struct ps_prochandle *P, const char *format)
 {
@@ -168,7 +169,7 @@ static void failed_creates_leave_nothing_1_2(void)
 	stop_listening();
 }
 
-/* --- ends -------------------------------------------------------------------------------------------- */
+/* --- ends --------------------------------------------------------------------------- */
 
 static void close_kills_what_is_parked_before_it_runs_8(void)
 {
@@ -266,7 +267,7 @@ static void sleep_ends_at_its_rate(void)
 	dtrace_close(dtp);
 }
 
-/* --- grabs ------------------------------------------------------------------------------------------ */
+/* --- grabs -------------------------------------------------------------------------- */
 
 static void a_grab_parks_and_a_release_frees(void)
 {
@@ -483,7 +484,7 @@ static void refused_grabs_say_why(void)
 	dtrace_close(dtp);
 }
 
-/* --- locks ------------------------------------------------------------------------------------------- */
+/* --- locks -------------------------------------------------------------------------- */
 
 static void a_locked_handle_is_released_and_closed(void)
 {
@@ -550,7 +551,7 @@ static void any_thread_may_call_while_parked_24(void)
 	dtrace_close(dtp);
 }
 
-/* --- many ---------------------------------------------------------------------------------------------- */
+/* --- many --------------------------------------------------------------------------- */
 
 static void a_thousand_sessions_leave_nothing(void)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The life of victims as a session tells it: events and their order, breakpoints with a
- * callback, execs, stops by somebody else, and what becomes of victims when their host is killed.
+ * callback, execs, stops by somebody else, and what becomes of victims when their host is
+ * killed.
  */
 #include <pthread.h>
 #include <pwd.h>
@@ -10,7 +11,7 @@
 
 #include "live/session_test.h"
 
-/* --- recording ------------------------------------------------------------------------------ */
+/* --- recording ---------------------------------------------------------------------- */
 
 enum {
 	MAX_EVENTS = 20000
@@ -88,7 +89,7 @@ static bool told_object(const struct record *r, dtrace_procev_kind_t kind,
 	return false;
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------- */
 
 static void the_life_of_a_created_victim(void)
 {
@@ -263,9 +264,10 @@ static void a_created_victim_that_is_stopped_survives_close(void)
 	check_eq(waitpid(pid, NULL, 0), pid);
 }
 
-/* --- a client that stands still ------------------------------------------------------------------ */
+/* --- a client that stands still ----------------------------------------------------- */
 
-/* A host that watches a victim's dlopens; says what it has been told when the victim has gone. */
+/* A host that watches a victim's dlopens; says what it has been told when the victim
+ * has gone. */
 static void be_a_watcher(int fd)
 {
 	struct record *r = new_record();
@@ -316,7 +318,7 @@ static void a_stopped_client_does_not_freeze_its_victim(void)
 	stop_listening();
 }
 
-/* --- exec --------------------------------------------------------------------------------------------- */
+/* --- exec --------------------------------------------------------------------------- */
 
 static void count_hit(dtrace_hdl_t *dtp, struct ps_prochandle *P, pid_t tid,
 		      const prgregset_t regs, void *arg)
@@ -499,7 +501,7 @@ static void an_unreadable_program_cannot_be_created(void)
 	remove_copy(path);
 }
 
-/* --- breakpoints ----------------------------------------------------------------------------------------- */
+/* --- breakpoints -------------------------------------------------------------------- */
 
 static void every_hit_of_every_thread_is_counted_22(void)
 {
@@ -594,9 +596,10 @@ static void breakpoints_come_and_go_while_it_runs(void)
 	stop_listening();
 }
 
-/* --- the host's death --------------------------------------------------------------------------------------- */
+/* --- the host's death --------------------------------------------------------------- */
 
-/* A host that holds one grabbed and one created victim; tells the latter's pid and waits to be killed. */
+/* A host that holds one grabbed and one created victim; tells the latter's pid and
+ * waits to be killed. */
 static void be_a_host(pid_t grab, int fd)
 {
 	dtrace_hdl_t *dtp = session("main");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pure parts of a session: table and LRU list, options, the queue of news. Records here
- * have no process behind them, sources are pipes.
+ * The pure parts of a session: table and LRU list, options, the queue of news. Records
+ * here have no process behind them, sources are pipes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 
 #include "dtrace/dt_impl.h"
 
-/* --- table --------------------------------------------------------------------------------- */
+/* --- table -------------------------------------------------------------------------- */
 
 enum {
 	NRECS = 12
@@ -167,7 +167,7 @@ static void stale_leaves_the_cache(void **state)
 	finish(f);
 }
 
-/* --- options ----------------------------------------------------------------------------------- */
+/* --- options ------------------------------------------------------------------------ */
 
 static void rates(void **state)
 {
@@ -258,7 +258,7 @@ static void a_wrong_version_is_refused(void **state)
 	dtrace_close(NULL);
 }
 
-/* --- queue --------------------------------------------------------------------------------------- */
+/* --- queue -------------------------------------------------------------------------- */
 
 /* A source with a pipe: writing to it makes an event unread. */
 struct victim {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The victim of the session tests: says where it is, to descriptor SESSION_FD (or stdout).
+ * The victim of the session tests: says where it is, to descriptor SESSION_FD (or
+ * stdout).
  *
- *	session_victim [WHAT [ARG [ARG]]]
+ * session_victim [WHAT [ARG [ARG]]]
  *
- * Its constructor says `ctor`, main says `main`, then it does WHAT: nothing (exit 3), `pause`, `beat
- * COUNT THREADS` (calls beat() so often in each thread, exit 0), `exec PATH`, `spam COUNT`
- * (so many SIGURG to itself), `threads COUNT` (threads that end at once), `wait` (for a byte on
- * stdin, then exit 0), `dlopen LIBRARY COUNT`.
+ * Its constructor says `ctor`, main says `main`, then it does WHAT: nothing (exit 3),
+ * `pause`, `beat COUNT THREADS` (calls beat() so often in each thread, exit 0), `exec
+ * PATH`, `spam COUNT` (so many SIGURG to itself), `threads COUNT` (threads that end at
+ * once), `wait` (for a byte on stdin, then exit 0), `dlopen LIBRARY COUNT`.
  * SESSION_CTOR=exit ends it in its constructor with status 7, =abort by SIGSEGV.
  */
 #include <dlfcn.h>

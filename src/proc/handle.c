@@ -12,6 +12,8 @@
  * are made under it: they never wait for the victim. The session layer's record lock is
  * above it. Snapshots are immutable and counted: a look-up takes a reference under the lock
  * and searches without.
+ * A host may cancel its threads: never while they hold the lock, and a cancelled waiter
+ * leaves the wheel to the next.
  *
  * Driving (control.h). Events are taken from the keeper by one thread at a time. A bare handle is
  * driven by whoever waits: one waiter polls without the lock, the others sleep on the condition
@@ -28,7 +30,9 @@
  *
  * The victim's death. Any request may answer -ESRCH; the state changes by the EXIT event, with the
  * status, which the keeper always sends. What was read stays usable: status, psinfo,
- * snapshot and symbols.
+ * snapshot and symbols. What is read by pid counts only if the pidfd says afterwards that the
+ * pid still was the victim's. A leader that ends before its threads takes maps and memory out of
+ * its own directory in /proc: they are then read through another thread (memory_rehome()).
  *
  * Ownership at the end. Prelease() asks the keeper for a final state and waits for it; a child of ours is
  * reaped through its pidfd, so that a pid that a host has reaped and reused is not touched.

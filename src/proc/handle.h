@@ -115,10 +115,11 @@ maps_take(struct ps_prochandle
 		  *P); /* takes the lock itself: new reference, NULL with errno */
 struct image *maps_take_fresh(struct ps_prochandle *P,
 			      struct image *stale); /* after a miss; NULL: no newer */
+struct image *maps_take_current(struct ps_prochandle *P); /* as it is by now; likewise */
+bool maps_may_be_old(const struct ps_prochandle *P);      /* with the lock held */
 long maps_lmid(Lmid_t lmid);
 const char *
 maps_object_name(const char *obj); /* PR_OBJ_* to the image's names; NULL every */
-void maps_fill(const struct procfs_map *m, prmap_t *ret);
 
 /* --- identity.c: with the lock held --- */
 void identity_note(struct ps_prochandle *P); /* this exec it is */

@@ -2,7 +2,7 @@
 /*
  * The test harness. A test program is a table of named tests:
  *
- *	static const struct harness_test tests[] = { TEST(grab), TEST_IN(slow, 120), TEST_END };
+ *	static const struct harness_test tests[] = { TEST(grab), TEST_END };
  *	int main(int argc, char **argv) { return harness_main(argc, argv, tests); }
  *
  *	prog            runs all, TAP on stdout

@@ -9,14 +9,18 @@
  * for the keeper's events and reacts.
  *
  * Who does what.
- *   dt_proc.c        create, grab, release: the client's references dt_client.c
- *   continue, stop bits, wait for a park, lock dt_record.c      making and ending one;
- *   wake-ups; exclusive use dt_table.c       by handle, by pid, LRU: bookkeeping only
- *   dt_control.c     the control thread: wait, react dt_events.c      one event of the
- *   keeper: what it does, what is answered, what is told dt_rendezvous.c  where to park a
- *   created victim, and the way there dt_linkmap.c     objects that come and go dt_bkpt.c
- *          breakpoints with a callback dt_queue.c       news of all victims in one order
- *   of time dt_notify.c      handlers, dtrace_sleep() dt_options.c, dt_errors.c
+ *   dt_proc.c        create, grab, release: the client's references
+ *   dt_client.c      continue, stop bits, wait for a park, lock
+ *   dt_record.c      making and ending a record; wake-ups; exclusive use
+ *   dt_table.c       by handle, by pid, LRU: bookkeeping only
+ *   dt_control.c     the control thread: wait, react
+ *   dt_events.c      one event: what it does, what is answered, what is told
+ *   dt_rendezvous.c  where to park a created victim, and the way there
+ *   dt_linkmap.c     objects that come and go
+ *   dt_bkpt.c        breakpoints with a callback
+ *   dt_queue.c       news of all victims in one order of time
+ *   dt_notify.c      handlers, dtrace_sleep()
+ *   dt_options.c, dt_errors.c
  *
  * Ownership. The session owns its records, a record its handle. Clients hold counted
  * references; identity is the handle, never the pid, which after an upgrade two records

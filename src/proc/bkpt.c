@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Breakpoints by address. Several owners may want one address (glibc reports every event of
- * the dynamic linker at one): Ptag_set() is counted, Psetbkpt() is a flag, and the keeper has
- * one breakpoint for both. The flag wins: such a hit stops the victim (PR_FAULTED), and the
- * event carries the address for the owners of tags.
+ * Breakpoints by address. Several owners may want one address (glibc reports every event
+ * of the dynamic linker at one): Ptag_set() is counted, Psetbkpt() is a flag, and the
+ * keeper has one breakpoint for both. The flag wins: such a hit stops the victim
+ * (PR_FAULTED), and the event carries the address for the owners of tags.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session layer needs of a handle beyond libproc.h: events as they come, questions
- * answered, tagged breakpoints, link maps. Hidden from clients.
+ * What the session layer needs of a handle beyond libproc.h: events as they come,
+ * questions answered, tagged breakpoints, link maps. Hidden from clients.
  *
- * One thread at a time *drives* a handle: it alone takes events. A bare handle is driven by
- * whoever waits on it (Pwait …); a session's control thread takes the wheel for good with
- * Pdrive(), and other threads' Pwait() then sleep until it has seen the state change.
- * Each event updates the handle's state and status before the driver gets it.
+ * One thread at a time *drives* a handle: it alone takes events. A bare handle is driven
+ * by whoever waits on it (Pwait …); a session's control thread takes the wheel for good
+ * with Pdrive(), and other threads' Pwait() then sleep until it has seen the state
+ * change. Each event updates the handle's state and status before the driver gets it.
  */
 #ifndef PGRAB_PROC_CONTROL_H
 #define PGRAB_PROC_CONTROL_H
@@ -16,11 +16,12 @@
 #include "libproc.h"
 #include "rtld/rtld.h"
 
-/* The caller becomes the only driver of P, until the handle ends. 0 or -errno (-EBADF read-only). */
+/* The caller becomes the only driver of P, until the handle ends. 0 or -errno (-EBADF
+ * read-only). */
 int Pdrive(struct ps_prochandle *P);
 
-/* Takes the next event without waiting; updates the state. 1, 0 none, -EPIPE when the keeper
- * has gone (state LOST, text restored). Driver only. */
+/* Takes the next event without waiting; updates the state. 1, 0 none, -EPIPE when the
+ * keeper has gone (state LOST, text restored). Driver only. */
 int Pevent_next(struct ps_prochandle *P, struct hold_event *ret);
 
 /* The event of the create or grab itself (STOPPED, REQUESTED or EXEC). */
@@ -30,8 +31,9 @@ void Pevent_first(struct ps_prochandle *P, struct hold_event *ret);
 int Panswer(struct ps_prochandle *P, const struct hold_event *question,
 	    enum hold_verdict verdict);
 
-/* Plants (or, while parked, notes) a breakpoint whose hits are questions; counted: the second at an
- * address shares the first. Reads and decodes the instruction. 0 or -errno. */
+/* Plants (or, while parked, notes) a breakpoint whose hits are questions; counted: the
+ * second at an address shares the first. Reads and decodes the instruction. 0 or -errno.
+ */
 int Ptag_set(struct ps_prochandle *P, uintptr_t addr);
 
 /* Gives one count back; the last lifts it. Nothing when the address space has gone. */
@@ -40,7 +42,8 @@ void Ptag_clear(struct ps_prochandle *P, uintptr_t addr);
 /* Which informational events are wanted: HOLD_WANT_*. */
 int Pwant(struct ps_prochandle *P, unsigned mask);
 
-/* How long questions wait for an answer, ms (0: for ever, as of a created victim at first): hold_set_patience(). */
+/* How long questions wait for an answer, ms (0: for ever, as of a created victim at
+ * first): hold_set_patience(). */
 int Ppatience(struct ps_prochandle *P, unsigned ms);
 
 /* The keeper's hold of P; NULL read-only. Borrowed. */
@@ -49,7 +52,8 @@ struct hold *Phold(struct ps_prochandle *P);
 /* A new reference on the current snapshot, built when there is none; NULL with errno. */
 struct image *Pimage(struct ps_prochandle *P);
 
-/* The handle's agent (NULL: static, or cannot be read), made when there is none. Owned by P. */
+/* The handle's agent (NULL: static, or cannot be read), made when there is none. Owned by
+ * P. */
 struct rtld *Prtld(struct ps_prochandle *P);
 
 /*
@@ -58,8 +62,8 @@ struct rtld *Prtld(struct ps_prochandle *P);
  */
 int Plinkmaps(struct ps_prochandle *P, struct rtld_list *ret_list);
 
-/* 1 when P's process still is the one that was grabbed (alive, same exec), 0 when it is not: for
- * cached read-only handles. Costs two system calls at most. */
+/* 1 when P's process still is the one that was grabbed (alive, same exec), 0 when it is
+ * not: for cached read-only handles. Costs two system calls at most. */
 int Pcurrent(struct ps_prochandle *P);
 
 /* 1 when the handle is read-only. */

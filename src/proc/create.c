@@ -32,7 +32,8 @@ static int executable(const char *path)
 	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) ? -errno : 0;
 }
 
-/* One element of PATH and the file: into buf. An empty element is the working directory. */
+/* One element of PATH and the file: into buf. An empty element is the working
+ * directory. */
 static int join(const char *dir, size_t dirlen, const char *file, char *buf, size_t size)
 {
 	int n = dirlen ? snprintf(buf, size, "%.*s/%s", (int)dirlen, dir, file)

@@ -10,8 +10,8 @@
 #include "proc/handle.h"
 #include "util/scope.h"
 
-/* The whole of a file in /proc/PID about the victim's memory: empty once the leader has ended, then
- * read through another thread; the victim's own in any case. */
+/* The whole of a file in /proc/PID about the victim's memory: empty once the leader has
+ * ended, then read through another thread; the victim's own in any case. */
 static int slurp(struct ps_prochandle *P, const char *name, char **ret, size_t *ret_len)
 {
 	int rc = procfs_slurp(P->live.pid, name, ret, ret_len);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events become state. Taking an event and applying it are two functions; the first has two
- * callers, a control thread (Pevent_next) and whoever waits on a bare handle (drive_wait).
+ * Events become state. Taking an event and applying it are two functions; the first has
+ * two callers, a control thread (Pevent_next) and whoever waits on a bare handle
+ * (drive_wait).
  */
 #include <errno.h>
 #include <limits.h>
@@ -16,7 +17,8 @@
 #include "proc/handle.h"
 #include "util/log.h"
 
-/* --- applying ----------------------------------------------------------------------------- */
+/* --- applying
+ * ----------------------------------------------------------------------------- */
 
 static int fault_of(int sig, int code)
 {
@@ -45,9 +47,9 @@ static void set_signalled(struct ps_prochandle *P, const struct hold_event *ev)
 }
 
 /*
- * A breakpoint, or a fault of the CPU's, which is a signal as well: the keeper stops for either, and
- * it is shown as what the client traces. One signal stands for several faults: of those,
- * the one that was not asked for is shown too.
+ * A breakpoint, or a fault of the CPU's, which is a signal as well: the keeper stops for
+ * either, and it is shown as what the client traces. One signal stands for several
+ * faults: of those, the one that was not asked for is shown too.
  */
 static void set_faulted(struct ps_prochandle *P, const struct hold_event *ev)
 {
@@ -196,7 +198,8 @@ void drive_apply(struct ps_prochandle *P, const struct hold_event *ev)
 	pthread_cond_broadcast(&P->cond);
 }
 
-/* --- taking ------------------------------------------------------------------------------- */
+/* --- taking
+ * ------------------------------------------------------------------------------- */
 
 static int take(struct ps_prochandle *P, struct hold_event *ret)
 {
@@ -258,7 +261,8 @@ void drive_poll(struct ps_prochandle *P)
 	take_all(P);
 }
 
-/* --- waiting ------------------------------------------------------------------------------ */
+/* --- waiting
+ * ------------------------------------------------------------------------------ */
 
 static struct timespec deadline_in(unsigned msec)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sentences. A failed grab is looked into only after it has failed; what was found (who
- * traces the process, whose it is, what was waited for) is kept for the thread that asked.
+ * traces the process, whose it is, what was waited for) is kept for the thread that
+ * asked.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +42,7 @@ const char *Pgrab_detail(void)
 	return detail;
 }
 
-/* --- why a grab was refused ----------------------------------------------------------- */
+/* --- why a grab was refused ---------------------------------------------------- */
 
 static int yama_scope(void)
 {
@@ -165,7 +166,8 @@ int errors_grab(pid_t pid, int err, const struct hold_fault *fault)
 	}
 }
 
-/* --- texts ------------------------------------------------------------------------------ */
+/* --- texts
+ * ------------------------------------------------------------------------------ */
 
 static const char *const texts[] = {
 	[-G_STRANGE] = "unknown reason",

@@ -19,7 +19,8 @@ enum {
 	STOPPED_NAPS = 200, /* of 50 us */
 };
 
-/* A read-only handle on what has no memory to read is refused as a control grab would be. */
+/* A read-only handle on what has no memory to read is refused as a control grab would
+ * be. */
 static int check_readable(pid_t pid)
 {
 	struct procfs_stat st;
@@ -93,9 +94,9 @@ static enum hold_release_mode release_mode(const struct ps_prochandle *P, int fl
 }
 
 /*
- * An LWP that is detached within a group stop wakes up in the kernel and goes to sleep again:
- * for some microseconds /proc shows it running (6.18), though it executes nothing of the
- * program. The final state is waited for: whoever looks next may be a script.
+ * An LWP that is detached within a group stop wakes up in the kernel and goes to sleep
+ * again: for some microseconds /proc shows it running (6.18), though it executes nothing
+ * of the program. The final state is waited for: whoever looks next may be a script.
  */
 static void await_stopped(const struct ps_prochandle *P)
 {
@@ -109,8 +110,8 @@ static void await_stopped(const struct ps_prochandle *P)
 	}
 }
 
-/* A release delivers the signal that an LWP stopped on, unless it was cleared: then the victim is run
- * without it and released from there. */
+/* A release delivers the signal that an LWP stopped on, unless it was cleared: then the
+ * victim is run without it and released from there. */
 static void let_go(struct ps_prochandle *P, enum hold_release_mode mode)
 {
 	bool kill = mode == HOLD_RELEASE_KILL;

@@ -7,35 +7,37 @@
  * readable the pid is that process's), the hold of the keeper (none when read-only), the
  * current snapshot of the address space, and a table of breakpoints by address.
  *
- * Locks. One mutex a handle, taken by each public call for a short while. Never held while
- * waiting for the victim, nor while a client's function is called. Requests to the keeper
- * are made under it: they never wait for the victim. The session layer's record lock is
- * above it. Snapshots are immutable and counted: a look-up takes a reference under the lock
- * and searches without.
- * A host may cancel its threads: never while they hold the lock, and a cancelled waiter
- * leaves the wheel to the next.
+ * Locks. One mutex a handle, taken by each public call for a short while. Never held
+ * while waiting for the victim, nor while a client's function is called. Requests to the
+ * keeper are made under it: they never wait for the victim. The session layer's record
+ * lock is above it. Snapshots are immutable and counted: a look-up takes a reference
+ * under the lock and searches without. A host may cancel its threads: never while they
+ * hold the lock, and a cancelled waiter leaves the wheel to the next.
  *
- * Driving (control.h). Events are taken from the keeper by one thread at a time. A bare handle is
- * driven by whoever waits: one waiter polls without the lock, the others sleep on the condition
- * variable. A session's control thread drives for good; then every waiter sleeps. Whoever takes
- * an event applies it to the state under the lock and wakes all: no status is lost or stolen.
- * Questions that reach a bare driver get RESUME at once: nobody else would answer.
+ * Driving (control.h). Events are taken from the keeper by one thread at a time. A bare
+ * handle is driven by whoever waits: one waiter polls without the lock, the others sleep
+ * on the condition variable. A session's control thread drives for good; then every
+ * waiter sleeps. Whoever takes an event applies it to the state under the lock and wakes
+ * all: no status is lost or stolen. Questions that reach a bare driver get RESUME at
+ * once: nobody else would answer.
  *
  *   state        entered by                                 left by
  *   RUN          Psetrun, CONTINUE, PGRAB_NOSTOP            a stop, EXIT, LOST
  *   STOP         grab, STOPPED (allstop), OUTSTOP           Psetrun, CONTINUE
- *   LOST         LOST, keeper gone, exec of what may not    Preopen, if it may be read again
+ *   LOST         LOST, keeper gone, exec of what may not    Preopen, if it can be read
  *                be read
  *   UNDEAD       EXIT; a read-only pidfd turned readable    -
  *
- * The victim's death. Any request may answer -ESRCH; the state changes by the EXIT event, with the
- * status, which the keeper always sends. What was read stays usable: status, psinfo,
- * snapshot and symbols. What is read by pid counts only if the pidfd says afterwards that the
- * pid still was the victim's. A leader that ends before its threads takes maps and memory out of
- * its own directory in /proc: they are then read through another thread (memory_rehome()).
+ * The victim's death. Any request may answer -ESRCH; the state changes by the EXIT event,
+ * with the status, which the keeper always sends. What was read stays usable: status,
+ * psinfo, snapshot and symbols. What is read by pid counts only if the pidfd says
+ * afterwards that the pid still was the victim's. A leader that ends before its threads
+ * takes maps and memory out of its own directory in /proc: they are then read through
+ * another thread (memory_rehome()).
  *
- * Ownership at the end. Prelease() asks the keeper for a final state and waits for it; a child of ours is
- * reaped through its pidfd, so that a pid that a host has reaped and reused is not touched.
+ * Ownership at the end. Prelease() asks the keeper for a final state and waits for it; a
+ * child of ours is reaped through its pidfd, so that a pid that a host has reaped and
+ * reused is not touched.
  */
 #include "proc/handle.h"
 

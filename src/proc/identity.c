@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is it still the process that was grabbed, and the same program image? The pidfd tells the
- * first. The second: a descriptor of /proc/PID/pagemap is bound to the address space that
- * was there at its opening and reads nothing once that has no user left, as after an exec, of the
- * same file too (measured on 6.18; 0.7 us). What it cannot see is an exec whose old
- * address space lives on in another process, a parent in vfork(2).
+ * Is it still the process that was grabbed, and the same program image? The pidfd tells
+ * the first. The second: a descriptor of /proc/PID/pagemap is bound to the address space
+ * that was there at its opening and reads nothing once that has no user left, as after an
+ * exec, of the same file too (measured on 6.18; 0.7 us). What it cannot see is an exec
+ * whose old address space lives on in another process, a parent in vfork(2).
  *
- * Where there is no pagemap (CONFIG_PROC_PAGE_MONITOR), a hash of /proc/PID/auxv serves: every
- * exec places AT_RANDOM and AT_EXECFN on a new stack whose place is randomised. Where
- * that is off, an exec of the same file in the same environment goes unnoticed.
+ * Where there is no pagemap (CONFIG_PROC_PAGE_MONITOR), a hash of /proc/PID/auxv serves:
+ * every exec places AT_RANDOM and AT_EXECFN on a new stack whose place is randomised.
+ * Where that is off, an exec of the same file in the same environment goes unnoticed.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -32,7 +32,8 @@ static void fill(lwpstatus_t *st, const struct ps_prochandle *P, const struct ho
 		memcpy(&st->pr_reg, regs, sizeof(st->pr_reg));
 }
 
-/* Registers are asked for only when all stand: the keeper shows those of stopped LWPs alone. */
+/* Registers are asked for only when all stand: the keeper shows those of stopped LWPs
+ * alone. */
 static int take_held(struct ps_prochandle *P, struct snapshot *ret)
 {
 	_cleanup_free_ struct hold_lwp *lwps = NULL;

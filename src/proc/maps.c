@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The handle's snapshot of the address space: built at first need, swapped whole, looked up
- * without a lock by whoever holds a reference.
+ * The handle's snapshot of the address space: built at first need, swapped whole, looked
+ * up without a lock by whoever holds a reference.
  *
- * A snapshot grows old when the victim runs: an explicit Pupdate_maps(), a changed link map
- * (Plinkmaps) or a look-up that misses builds the next one, the last not more often than every 50 ms.
- * Once the process is gone the last snapshot stays: symbols outlive it.
+ * A snapshot grows old when the victim runs: an explicit Pupdate_maps(), a changed link
+ * map (Plinkmaps) or a look-up that misses builds the next one, the last not more often
+ * than every 50 ms. Once the process is gone the last snapshot stays: symbols outlive it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,9 +28,11 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* --- the dynamic linker ---------------------------------------------------------------------- */
+/* --- the dynamic linker
+ * ---------------------------------------------------------------------- */
 
-/* The obj of the file mapped at base, straight from the maps: there is no snapshot yet. */
+/* The obj of the file mapped at base, straight from the maps: there is no snapshot
+ * yet. */
 static int ldso_obj(struct ps_prochandle *P, uint64_t base, struct obj **ret)
 {
 	_cleanup_free_ struct procfs_map *maps = NULL;
@@ -81,7 +83,8 @@ struct rtld *maps_rtld(struct ps_prochandle *P)
 	return P->rtld;
 }
 
-/* --- snapshots ------------------------------------------------------------------------------- */
+/* --- snapshots
+ * ------------------------------------------------------------------------------- */
 
 static int build_once(struct ps_prochandle *P, const struct rtld_list *list,
 		      struct image **ret)
@@ -187,7 +190,8 @@ struct image *maps_take(struct ps_prochandle *P)
 	return im;
 }
 
-/* What stands under our control since the snapshot cannot have changed; anything else may. */
+/* What stands under our control since the snapshot cannot have changed; anything else
+ * may. */
 bool maps_may_be_old(const struct ps_prochandle *P)
 {
 	if (P->hold && P->allstop)

@@ -16,8 +16,8 @@ struct mem memory_seam(struct ps_prochandle *P)
 	return mem_live(&P->live);
 }
 
-/* A leader that has ended before its threads has no memory, maps or auxv any more: from then on
- * the process is read through another thread. 0, or -ESRCH when there is none. */
+/* A leader that has ended before its threads has no memory, maps or auxv any more: from
+ * then on the process is read through another thread. 0, or -ESRCH when there is none. */
 int memory_rehome(struct ps_prochandle *P)
 {
 	_cleanup_free_ pid_t *tids = NULL;
@@ -37,8 +37,9 @@ int memory_rehome(struct ps_prochandle *P)
 }
 
 /*
- * Whether what was just read by pid is the victim's: it lives still, so the pid was its own. A
- * controlled victim's pid is not free before its end has been reported to the keeper.
+ * Whether what was just read by pid is the victim's: it lives still, so the pid was its
+ * own. A controlled victim's pid is not free before its end has been reported to the
+ * keeper.
  */
 static ssize_t check_ours(const struct ps_prochandle *P, ssize_t n)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names of signals, system calls and faults, and back. The C library names the signals, the
- * build makes the table of system calls from its headers.
+ * Names of signals, system calls and faults, and back. The C library names the signals,
+ * the build makes the table of system calls from its headers.
  */
 #include <errno.h>
 #include <limits.h>
@@ -59,7 +59,8 @@ char *proc_fltname(int fault, char *buf, size_t size)
 	return buf;
 }
 
-/* --- and back ------------------------------------------------------------------------------ */
+/* --- and back
+ * ------------------------------------------------------------------------------ */
 
 /* A whole decimal number from min to max. */
 static int number(const char *s, long min, long max, int *ret)

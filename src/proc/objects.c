@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mappings and objects, as the current snapshot shows them. What is lent (Paddr_to_map …) is a
- * copy in the handle; what is asked for and not found is looked for in a newer snapshot.
+ * Mappings and objects, as the current snapshot shows them. What is lent (Paddr_to_map …)
+ * is a copy in the handle; what is asked for and not found is looked for in a newer
+ * snapshot.
  */
 #include <errno.h>
 #include <string.h>

@@ -148,7 +148,8 @@ int Pclearfault(struct ps_prochandle *P)
 	return clear(P);
 }
 
-/* --- what to trace -------------------------------------------------------------------------- */
+/* --- what to trace
+ * -------------------------------------------------------------------------- */
 
 static const struct {
 	int fault, sig;

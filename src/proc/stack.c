@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stack by frame pointers: pairs of (caller's frame pointer, return address). Bounded, and
- * ended by the first pair that does not lie above the last: garbage cannot loop.
+ * A stack by frame pointers: pairs of (caller's frame pointer, return address). Bounded,
+ * and ended by the first pair that does not lie above the last: garbage cannot loop.
  */
 #include <errno.h>
 #include <string.h>

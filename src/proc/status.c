@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * State, status, psinfo: what is known of a process, refreshed at each call as far as it can
- * change without an event.
+ * State, status, psinfo: what is known of a process, refreshed at each call as far as it
+ * can change without an event.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -80,7 +80,8 @@ const pstatus_t *Pstatus(struct ps_prochandle *P)
 	return s;
 }
 
-/* --- psinfo ------------------------------------------------------------------------------- */
+/* --- psinfo
+ * ------------------------------------------------------------------------------- */
 
 static struct timespec since_boot(uint64_t ticks)
 {
@@ -110,8 +111,8 @@ static struct timespec start_time(uint64_t ticks)
 	return start;
 }
 
-/* The argument list with blanks between, as far as it fits; a kernel thread's and a zombie's
- * name in brackets. */
+/* The argument list with blanks between, as far as it fits; a kernel thread's and a
+ * zombie's name in brackets. */
 static void fill_args(pid_t pid, psinfo_t *ps)
 {
 	_cleanup_free_ char *args = NULL;
@@ -173,7 +174,8 @@ int proc_get_psinfo(pid_t pid, psinfo_t *psp)
 	return 0;
 }
 
-/* Read by pid: of the same process while that lives, or a zombie that began when it did. */
+/* Read by pid: of the same process while that lives, or a zombie that began when it
+ * did. */
 static bool is_ours(const struct ps_prochandle *P, const psinfo_t *ps)
 {
 	return procfs_pidfd_alive(P->pidfd) ||

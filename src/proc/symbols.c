@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Symbols both ways: a reference on the snapshot, then a search in it. A miss looks again in
- * a newer snapshot, since the victim may have loaded something.
+ * Symbols both ways: a reference on the snapshot, then a search in it. A miss looks again
+ * in a newer snapshot, since the victim may have loaded something.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,7 +22,8 @@ long maps_lmid(Lmid_t lmid)
 	return lmid == PR_LMID_EVERY ? IMAGE_ANY_LMID : lmid;
 }
 
-/* The strings of *sip live in the snapshot: the handle keeps it until it lends the next. */
+/* The strings of *sip live in the snapshot: the handle keeps it until it lends the
+ * next. */
 static void lend(struct ps_prochandle *P, struct image *im, const struct image_symbol *s,
 		 prsyminfo_t *sip)
 {
@@ -121,7 +122,8 @@ int Plookup_by_addr(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t s
 	return Pxlookup_by_addr(P, addr, buf, size, symp, NULL);
 }
 
-/* --- iteration ------------------------------------------------------------------------------ */
+/* --- iteration
+ * ------------------------------------------------------------------------------ */
 
 /* What the callbacks of one iteration share. */
 struct iteration {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of the handle share: victims that are copies of the test program and tell the truth in
- * memory that both see, and the programs `test_proc… --be WHAT` to create.
+ * What the tests of the handle share: victims that are copies of the test program and
+ * tell the truth in memory that both see, and the programs `test_proc… --be WHAT` to
+ * create.
  */
 #ifndef PGRAB_TESTS_PROC_TEST_H
 #define PGRAB_TESTS_PROC_TEST_H
@@ -28,7 +29,8 @@
 #include "os/procfs.h"
 #include "proc/control.h"
 
-/* ThreadSanitizer loses sight of a mutex that is taken in a cancelled thread's clean-up. */
+/* ThreadSanitizer loses sight of a mutex that is taken in a cancelled thread's
+ * clean-up. */
 #if defined(__SANITIZE_THREAD__)
 #define SEES_CANCELLED 0
 #elif defined(__has_feature)
@@ -44,7 +46,7 @@ enum {
 
 static char self[4096];
 
-/* --- the victims ----------------------------------------------------------------------- */
+/* --- the victims ---------------------------------------------------- */
 
 /* A victim's code is what is looked at: as it is, without a sanitizer's additions. */
 #define VICTIM __attribute__((noinline, no_sanitize_thread, no_sanitize_address, unused))
@@ -56,6 +58,10 @@ struct shared {
 	volatile unsigned go;    /* the test says so */
 	volatile unsigned got;   /* what the victim saw */
 };
+
+void beat(struct shared *s);
+void never(struct shared *s);
+void deeper(struct shared *s);
 
 VICTIM __attribute__((noclone)) void beat(struct shared *s)
 {
@@ -151,7 +157,7 @@ VICTIM static void faulting(struct shared *s)
 	s->ready = 1;
 	while (!s->go)
 		usleep(200);
-	*(volatile int *)8 = 1;
+	*(volatile int *)(uintptr_t)(s->go * 8) = 1;
 }
 
 VICTIM static void execing(struct shared *s)
@@ -203,7 +209,7 @@ __attribute__((unused)) static int be(const char *what)
 	return 5;
 }
 
-/* --- helpers --------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------- */
 
 __attribute__((unused)) static struct ps_prochandle *grab(pid_t pid, int flags)
 {
@@ -217,7 +223,7 @@ __attribute__((unused)) static struct ps_prochandle *grab(pid_t pid, int flags)
 
 __attribute__((unused)) static struct ps_prochandle *create(const char *what)
 {
-	char *argv[] = { self, "--be", (char *)what, NULL };
+	char flag[] = "--be", *argv[] = { self, flag, (char *)what, NULL };
 	char path[4096];
 	int err = 0;
 	struct ps_prochandle *P = Pcreate(self, argv, &err, path, sizeof(path));

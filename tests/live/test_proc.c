@@ -4,7 +4,8 @@
  */
 #include "proc_test.h"
 
-/* --- create ------------------------------------------------------------------------------ */
+/* --- create
+ * ------------------------------------------------------------------------------ */
 
 static void test_create(void)
 {
@@ -33,7 +34,8 @@ static void test_create(void)
 
 static void test_create_env(void)
 {
-	char *argv[] = { self, "--be", "env", NULL }, *envp[] = { "PROC_TEST=yes", NULL };
+	char flag[] = "--be", what[] = "env", set[] = "PROC_TEST=yes";
+	char *argv[] = { self, flag, what, NULL }, *envp[] = { set, NULL };
 	int err;
 	struct ps_prochandle *P = Pxcreate(self, argv, envp, &err, NULL, 0);
 
@@ -63,7 +65,7 @@ static void test_create_released(void)
 
 static void test_create_refused(void)
 {
-	char *argv[] = { "x", NULL };
+	char name[] = "x", *argv[] = { name, NULL };
 	char path[] = "/tmp/test_proc_XXXXXX", dir[4096];
 	int err, fd = mkstemp(path);
 
@@ -88,7 +90,7 @@ static void test_create_refused(void)
 
 static void test_create_path(void)
 {
-	char *argv[] = { "true", NULL }, found[4096];
+	char name[] = "true", *argv[] = { name, NULL }, found[4096];
 	struct ps_prochandle *P;
 	int err;
 
@@ -106,7 +108,8 @@ static void test_create_path(void)
 	setenv("PATH", "/bin:/usr/bin", 1);
 }
 
-/* --- grab and release ---------------------------------------------------------------------- */
+/* --- grab and release
+ * ---------------------------------------------------------------------- */
 
 static void test_grab(void)
 {
@@ -324,7 +327,8 @@ static void test_death(void)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-/* --- the keeper's end ---------------------------------------------------------------------- */
+/* --- the keeper's end
+ * ---------------------------------------------------------------------- */
 
 static void test_keeper_killed(void)
 {

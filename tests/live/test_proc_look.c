@@ -7,7 +7,8 @@
 
 #include "proc_test.h"
 
-/* --- symbols ---------------------------------------------------------------------------- */
+/* --- symbols
+ * ---------------------------------------------------------------------------- */
 
 static struct ps_prochandle *look_at(const struct victim *v)
 {
@@ -146,7 +147,8 @@ static void test_symbol_iter(void)
 	victim_end(&v);
 }
 
-/* --- maps, objects, link maps ----------------------------------------------------------- */
+/* --- maps, objects, link maps
+ * ----------------------------------------------------------- */
 
 struct listed {
 	FILE *maps; /* the kernel's */
@@ -235,6 +237,11 @@ static int find_path(void *arg, const prmap_t *m, const char *name)
 	return name && strstr(name, arg) ? 1 : 0;
 }
 
+static int has_object(struct ps_prochandle *P, const char *name)
+{
+	return Pobject_iter(P, find_path, (void *)name);
+}
+
 static void test_link_maps(void)
 {
 	struct objects o = { 0 };
@@ -270,8 +277,8 @@ static void test_link_maps(void)
 	assert_int_equal(Paddr_to_loadobj(P, sym.st_value)->rl_lmident, 1);
 	victim_send(&v, "close 0");
 	victim_expect(&v, "closed");
-	assert_int_equal(Pobject_iter(P, find_path, "libvictim_two"), 0);
-	assert_int_equal(Pobject_iter(P, find_path, "libvictim_one"), 1);
+	assert_int_equal(has_object(P, "libvictim_two"), 0);
+	assert_int_equal(has_object(P, "libvictim_one"), 1);
 	rd_delete(rd);
 	Prelease(P, 0);
 	victim_end(&v);
@@ -321,11 +328,17 @@ static void test_static(void)
 	victim_end(&v);
 }
 
-/* --- data --------------------------------------------------------------------------------- */
+/* --- data
+ * --------------------------------------------------------------------------------- */
 
 static int find_env(void *arg, struct ps_prochandle *P, uintptr_t addr, const char *s)
 {
 	return strcmp(s, arg) ? 0 : 5;
+}
+
+static int has_env(struct ps_prochandle *P, const char *string)
+{
+	return Penv_iter(P, find_env, (void *)string);
 }
 
 static void test_data(void)
@@ -339,8 +352,8 @@ static void test_data(void)
 	victim_start(&v, "sleeper", NULL);
 	victim_expect(&v, "ready");
 	P = look_at(&v);
-	assert_int_equal(Penv_iter(P, find_env, "PROC_TEST_LOOK=a=b"), 5);
-	assert_int_equal(Penv_iter(P, find_env, "PROC_TEST_LOOK=b"), 0);
+	assert_int_equal(has_env(P, "PROC_TEST_LOOK=a=b"), 5);
+	assert_int_equal(has_env(P, "PROC_TEST_LOOK=b"), 0);
 	assert_int_equal(Pgetauxval(P, AT_PAGESZ), sysconf(_SC_PAGESIZE));
 	assert_int_equal(Pgetauxval(P, 9999), -1);
 	assert_int_equal(Pread(P, text, 4, (uintptr_t)Pgetauxval(P, AT_BASE)), 4);
@@ -400,7 +413,8 @@ static void test_untouched(void)
 	assert_int_equal(victim_end(&v), 3 << 8);
 }
 
-/* --- identity -------------------------------------------------------------------------------- */
+/* --- identity
+ * -------------------------------------------------------------------------------- */
 
 static uint64_t first_map(pid_t pid)
 {
@@ -460,11 +474,11 @@ static void test_after_exit(void)
 	assert_symbol(P, PR_OBJ_EXEC, "inner", inner);
 	assert_int_equal(Plookup_by_name(P, "libc", "getpid", &sym), 0);
 	assert_int_equal(Ppsinfo(P)->pr_pid, v.pid);
-	assert_int_equal(Pobject_iter(P, find_path, "libc"), 1);
+	assert_int_equal(has_object(P, "libc"), 1);
 	assert_non_null(Pexecname(P, buf, sizeof(buf)));
 	assert_int_equal(Pread(P, buf, 1, inner), -1);
 	assert_int_equal(errno, ESRCH);
-	assert_int_equal(Penv_iter(P, find_env, ""), -1);
+	assert_int_equal(has_env(P, ""), -1);
 	assert_int_equal(Plookup_by_addr(blind, inner, buf, sizeof(buf), &sym), -1);
 	assert_null(Ppsinfo(blind));
 	Prelease(P, 0);
@@ -487,7 +501,7 @@ static void *keep_looking(void *arg)
 		assert_int_equal(Plookup_by_addr(P, sym.st_value, buf, sizeof(buf), &sym),
 				 0);
 		assert_int_equal(Pxlookup_by_addr(P, sym.st_value, buf, 1, &sym, &si), 0);
-		assert_int_equal(Pobject_iter(P, find_path, "libc"), 1);
+		assert_int_equal(has_object(P, "libc"), 1);
 		assert_true(Pstate(P) <= PS_STOP);
 	}
 	return (void *)n;
@@ -570,7 +584,8 @@ static void test_headless(void)
 	end(pid);
 }
 
-/* --- who may be looked at -------------------------------------------------------------------- */
+/* --- who may be looked at
+ * -------------------------------------------------------------------- */
 
 static void test_self(void)
 {

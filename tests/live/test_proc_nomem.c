@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory runs out at the n-th allocation, for every n: each call of a handle fails clean and works
- * afterwards, and no victim is worse for it. Linked with --wrap.
+ * Memory runs out at the n-th allocation, for every n: each call of a handle fails clean
+ * and works afterwards, and no victim is worse for it. Linked with --wrap.
  */
 #include "proc_test.h"
 
@@ -142,7 +142,7 @@ static bool under_control(pid_t pid)
 
 static bool create_one(pid_t pid)
 {
-	char *argv[] = { self, "--be", "exit", NULL };
+	char flag[] = "--be", what[] = "exit", *argv[] = { self, flag, what, NULL };
 	int err;
 	struct ps_prochandle *P = Pcreate(self, argv, &err, NULL, 0);
 

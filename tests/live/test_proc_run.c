@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The victim under control: stops, signals, faults, steps, breakpoints, memory, LWPs, stacks.
+ * The victim under control: stops, signals, faults, steps, breakpoints, memory, LWPs,
+ * stacks.
  */
 #include "proc_test.h"
 
-/* --- run control --------------------------------------------------------------------------- */
+/* --- run control
+ * --------------------------------------------------------------------------- */
 
 static void test_signals(void)
 {
@@ -211,7 +213,8 @@ static void test_exec(void)
 	end(pid);
 }
 
-/* --- breakpoints ---------------------------------------------------------------------------- */
+/* --- breakpoints
+ * ---------------------------------------------------------------------------- */
 
 static void test_bkpt(void)
 {
@@ -277,7 +280,8 @@ static void test_bkpt_released(void)
 	end(pid);
 }
 
-/* Mistake 14: two owners at one address; taking one away leaves the other, and the text in the end. */
+/* Mistake 14: two owners at one address; taking one away leaves the other, and the text
+ * in the end. */
 static void test_bkpt_shared(void)
 {
 	struct shared *s;
@@ -340,7 +344,8 @@ static void test_write(void)
 	end(pid);
 }
 
-/* --- the dynamic linker --------------------------------------------------------------------- */
+/* --- the dynamic linker
+ * --------------------------------------------------------------------- */
 
 static rd_event_msg_t next_event(struct ps_prochandle *P, rd_agent_t *rd)
 {
@@ -358,7 +363,8 @@ static int count_objects(const rd_loadobj_t *obj, void *arg)
 	return 1;
 }
 
-/* From the first instruction on: the address to watch is known before the linker has run. */
+/* From the first instruction on: the address to watch is known before the linker has
+ * run. */
 static void test_rendezvous(void)
 {
 	char *argv[] = { (char *)victim_path("sleeper"), NULL };
@@ -387,7 +393,8 @@ static void test_rendezvous(void)
 	Prelease(P, 0);
 }
 
-/* --- LWPs and stacks -------------------------------------------------------------------------- */
+/* --- LWPs and stacks
+ * -------------------------------------------------------------------------- */
 
 struct seen {
 	int n;     /* how many */

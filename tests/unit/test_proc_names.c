@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The parts of src/proc that need no victim: names of signals, system calls and faults and
- * back, command-line arguments, texts of errors, what a handle on nothing is refused with.
+ * The parts of src/proc that need no victim: names of signals, system calls and faults
+ * and back, command-line arguments, texts of errors, what a handle on nothing is refused
+ * with.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -19,7 +20,7 @@
 #include "libproc.h"
 #include "rtld_db.h"
 
-/* --- names --------------------------------------------------------------------------- */
+/* --- names ---------------------------------------------------- */
 
 static void test_signames(void **state)
 {
@@ -114,7 +115,7 @@ static void test_fltnames(void **state)
 	assert_int_equal(proc_str2flt("13", &flt), -1);
 }
 
-/* --- arguments ------------------------------------------------------------------------- */
+/* --- arguments ---------------------------------------------------- */
 
 static int accepts(const char *fmt)
 {
@@ -184,7 +185,7 @@ static void test_psinfo(void **state)
 	assert_int_equal(ps.pr_kthread, getppid() && !strcmp(ps.pr_fname, "kthreadd"));
 }
 
-/* --- errors ------------------------------------------------------------------------------- */
+/* --- errors ---------------------------------------------------- */
 
 static void test_texts(void **state)
 {
@@ -217,6 +218,7 @@ static void refuse(pid_t pid, int flags, int want)
 
 static void test_refusals(void **state)
 {
+	char name[] = "x", *argv[] = { name, NULL };
 	int err;
 
 	refuse(0, PGRAB_RDONLY, G_NOPROC);
@@ -226,13 +228,13 @@ static void test_refusals(void **state)
 	refuse(getpid(), 0, G_SELF);
 	assert_null(proc_arg_grab("nonsense", PR_ARG_PIDS, PGRAB_RDONLY, &err));
 	assert_int_equal(err, G_NOARG);
-	assert_null(Pcreate("/nonexistent/file", (char *[]){ "x", NULL }, &err, NULL, 0));
+	assert_null(Pcreate("/nonexistent/file", argv, &err, NULL, 0));
 	assert_int_equal(err, ENOENT);
-	assert_null(Pcreate("", (char *[]){ "", NULL }, &err, NULL, 0));
+	assert_null(Pcreate("", argv, &err, NULL, 0));
 	assert_int_equal(err, ENOENT);
-	assert_null(Pcreate("/etc/passwd", (char *[]){ "x", NULL }, &err, NULL, 0));
+	assert_null(Pcreate("/etc/passwd", argv, &err, NULL, 0));
 	assert_int_equal(err, EACCES);
-	assert_null(Pcreate("/etc", (char *[]){ "x", NULL }, &err, NULL, 0));
+	assert_null(Pcreate("/etc", argv, &err, NULL, 0));
 	assert_true(err == EISDIR || err == EACCES);
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DTrace's process control for Linux: sessions that create and grab processes, share their
- * handles, watch them with control threads, and tell when they change or die.
+ * DTrace's process control for Linux: sessions that create and grab processes, share
+ * their handles, watch them with control threads, and tell when they change or die.
  * Names follow libdtrace. Part of libpgrab (pkg-config: pgrab).
  *
- * Any thread may call any function on any session unless it says otherwise. A function that
- * fails returns NULL or -1 and leaves code and sentence with dtrace_errno(), dtrace_errmsg().
+ * Any thread may call any function on any session unless it says otherwise. A function
+ * that fails returns NULL or -1 and leaves code and sentence with dtrace_errno(),
+ * dtrace_errmsg().
  */
 #ifndef PGRAB_DTRACE_H
 #define PGRAB_DTRACE_H
@@ -32,66 +33,75 @@ enum {
 	EDT_NOMEM,              /* Memory allocation failure */
 	EDT_BADOPTNAME,         /* Invalid option name */
 	EDT_BADOPTVAL,          /* Invalid value for specified option */
-	EDT_PROCESS,            /* a process could not be created, grabbed or controlled */
-	EDT_BADPROC,            /* the handle is not one of this session */
-	EDT_CTLTHREAD,          /* no control thread could be made */
-	EDT_BKPT                /* a breakpoint could not be made */
+	/* a process could not be created, grabbed or controlled */
+	EDT_PROCESS,
+	EDT_BADPROC,   /* the handle is not one of this session */
+	EDT_CTLTHREAD, /* no control thread could be made */
+	EDT_BKPT       /* a breakpoint could not be made */
 };
 
-/* --- sessions ------------------------------------------------------------------------- */
+/* --- sessions ---------------------------------------------------------------------- */
 
 /*
- * Opens a session. version: DTRACE_VERSION; flags: 0. On failure NULL and *errp (may be NULL)
- * EDT_VERSION or EDT_NOMEM. Ends with dtrace_close(). Starts no thread and no keeper.
+ * Opens a session. version: DTRACE_VERSION; flags: 0. On failure NULL and *errp (may be
+ * NULL) EDT_VERSION or EDT_NOMEM. Ends with dtrace_close(). Starts no thread and no
+ * keeper.
  */
 dtrace_hdl_t *dtrace_open(int version, int flags, int *errp);
 
 /*
- * Ends a session and every record in it whatever its references: created victims are killed,
- * grabbed ones run on, ones that somebody stopped stay stopped. Blocks until each is in its
- * final state and each control thread has ended. Not from a handler. NULL: nothing.
+ * Ends a session and every record in it whatever its references: created victims are
+ * killed, grabbed ones run on, ones that somebody stopped stay stopped. Blocks until
+ * each is in its final state and each control thread has ended. Not from a handler.
+ * NULL: nothing.
  */
 void dtrace_close(dtrace_hdl_t *dtp);
 
 /* Code of the session's last failure (an errno or EDT_*), 0 when there was none. */
 int dtrace_errno(dtrace_hdl_t *dtp);
 
-/* One sentence for `error`; of the last failure (error == dtrace_errno()) with its particulars.
- * Lent until the next failure in this thread; dtp may be NULL for the general text. */
+/* One sentence for `error`; of the last failure (error == dtrace_errno()) with its
+ * particulars. Lent until the next failure in this thread; dtp may be NULL for the
+ * general text. */
 const char *dtrace_errmsg(dtrace_hdl_t *dtp, int error);
 
 /*
- * Sets an option: evaltime (exec, preinit, postinit, main; default preinit), pgmax (limit of
- * the cache of read-only handles, default 8), statusrate, aggrate, switchrate (a rate such as
- * `1sec`, `100ms`, `10hz`; default 1sec). EDT_BADOPTNAME, EDT_BADOPTVAL.
+ * Sets an option: evaltime (exec, preinit, postinit, main; default preinit), pgmax
+ * (limit of the cache of read-only handles, default 8), statusrate, aggrate, switchrate
+ * (a rate such as `1sec`, `100ms`, `10hz`; default 1sec). EDT_BADOPTNAME,
+ * EDT_BADOPTVAL.
  */
 int dtrace_setopt(dtrace_hdl_t *dtp, const char *name, const char *value);
 
-/* The option's value as text into buf; 0, or -1 EDT_BADOPTNAME. `target` is the macro $target. */
+/* The option's value as text into buf; 0, or -1 EDT_BADOPTNAME. `target` is the macro
+ * $target. */
 int dtrace_getopt(dtrace_hdl_t *dtp, const char *name, char *buf, size_t size);
 
 /* $target: the first process created or grabbed, 0 before. */
 pid_t dtrace_target(dtrace_hdl_t *dtp);
 
-/* --- processes ------------------------------------------------------------------------ */
+/* --- processes --------------------------------------------------------------------- */
 
 /*
  * Creates a process and parks it at the evaltime point. file: PATH search; argv
  * NULL-terminated. One reference; kill-on-last-close set. Blocks until the park or the
  * victim's end: EDT_PROCESS with the sentences of the contract; then no child is left.
  */
-struct ps_prochandle *dtrace_proc_create(dtrace_hdl_t *dtp, const char *file, char *const *argv);
+struct ps_prochandle *dtrace_proc_create(dtrace_hdl_t *dtp, const char *file,
+					 char *const *argv);
 
 /*
- * Grabs the process pid: one reference more on a live, current record for it, or a new one.
- * flags: 0, or PGRAB_RDONLY (never stops or traces the victim; cacheable). Controlled: parked,
- * run-on-last-close set, watched by a control thread. `failed to grab pid N: REASON`.
- * A grab of a parked or controlled pid does not touch it. Blocks as Pgrab().
+ * Grabs the process pid: one reference more on a live, current record for it, or a new
+ * one. flags: 0, or PGRAB_RDONLY (never stops or traces the victim; cacheable).
+ * Controlled: parked, run-on-last-close set, watched by a control thread. `failed to
+ * grab pid N: REASON`. A grab of a parked or controlled pid does not touch it. Blocks
+ * as Pgrab().
  */
 struct ps_prochandle *dtrace_proc_grab(dtrace_hdl_t *dtp, pid_t pid, int flags);
 
-/* One reference less; with the last the record ends unless the cache keeps it (read-only).
- * Synchronous. P may afterwards be used only by those who hold references. From a handler too. */
+/* One reference less; with the last the record ends unless the cache keeps it
+ * (read-only). Synchronous. P may afterwards be used only by those who hold references.
+ * From a handler too. */
 void dtrace_proc_release(dtrace_hdl_t *dtp, struct ps_prochandle *P);
 
 /* Ends a park: the victim runs on. Nothing to do when it is not parked. */
@@ -99,21 +109,23 @@ void dtrace_proc_continue(dtrace_hdl_t *dtp, struct ps_prochandle *P);
 
 typedef struct dt_proc dt_proc_t; /* a record */
 
-/* The internal form: nomonitor != 0 without PGRAB_RDONLY stops the victim until its release,
- * without a control thread, never cached. */
-struct ps_prochandle *dt_proc_grab(dtrace_hdl_t *dtp, pid_t pid, int flags, int nomonitor);
+/* The internal form: nomonitor != 0 without PGRAB_RDONLY stops the victim until its
+ * release, without a control thread, never cached. */
+struct ps_prochandle *dt_proc_grab(dtrace_hdl_t *dtp, pid_t pid, int flags,
+				   int nomonitor);
 
-/* The record of exactly this handle, or NULL. remove != 0: taken out of the session's table and
- * LRU list; it still ends at its last release, or with the session. Lent. */
+/* The record of exactly this handle, or NULL. remove != 0: taken out of the session's
+ * table and LRU list; it still ends at its last release, or with the session. Lent. */
 dt_proc_t *dt_proc_lookup(dtrace_hdl_t *dtp, struct ps_prochandle *P, int remove);
 
-/* Exclusive use of the handle against the control thread and other clients. Not recursive.
- * A question of the victim that arrives meanwhile waits, or gets its default. */
+/* Exclusive use of the handle against the control thread and other clients. Not
+ * recursive. A question of the victim that arrives meanwhile waits, or gets its
+ * default. */
 void dt_proc_lock(dtrace_hdl_t *dtp, struct ps_prochandle *P);
 void dt_proc_unlock(dtrace_hdl_t *dtp, struct ps_prochandle *P);
 
-/* The table: made and destroyed with the session; for clients that size it themselves. Buckets
- * are rounded up to a power of two. -1 EBUSY when the table is not empty. */
+/* The table: made and destroyed with the session; for clients that size it themselves.
+ * Buckets are rounded up to a power of two. -1 EBUSY when the table is not empty. */
 int dt_proc_hash_create(dtrace_hdl_t *dtp, unsigned buckets, unsigned lru_limit);
 void dt_proc_hash_destroy(dtrace_hdl_t *dtp);
 
@@ -129,35 +141,38 @@ void dt_proc_hash_destroy(dtrace_hdl_t *dtp);
 int dt_proc_stop(dtrace_hdl_t *dtp, struct ps_prochandle *P, unsigned bits);
 /* The bits now; IDLE tells a park. */
 unsigned dt_proc_stops(dtrace_hdl_t *dtp, struct ps_prochandle *P);
-/* Waits until the victim is parked or gone, msec at most (0: forever). 0 parked, -1 (ETIMEDOUT, ESRCH). */
+/* Waits until the victim is parked or gone, msec at most (0: forever). 0 parked, -1
+ * (ETIMEDOUT, ESRCH). */
 int dt_proc_waitpark(dtrace_hdl_t *dtp, struct ps_prochandle *P, unsigned msec);
 
-/* --- breakpoints with a callback --------------------------------------------------------- */
+/* --- breakpoints with a callback --------------------------------------------------- */
 
 typedef struct dt_bkpt dt_bkpt_t; /* a breakpoint of a controlled victim */
 
-/* Called in the control thread at each hit, with the record locked: use P, do not lock it, and do not
- * release it. The LWP `tid` stands at the breakpoint with `regs`; the others run on. */
+/* Called in the control thread at each hit, with the record locked: use P, do not lock
+ * it, and do not release it. The LWP `tid` stands at the breakpoint with `regs`; the
+ * others run on. */
 typedef void dt_bkpt_f(dtrace_hdl_t *dtp, struct ps_prochandle *P, pid_t tid,
 		       const prgregset_t regs, void *arg);
 
-/* Makes a breakpoint at addr; several at one address are called in the order of their making.
- * While the victim is parked it is planted when it continues. The record owns it; exec drops
- * it (it stays listed, disabled). NULL: EDT_BKPT. */
+/* Makes a breakpoint at addr; several at one address are called in the order of their
+ * making. While the victim is parked it is planted when it continues. The record owns
+ * it; exec drops it (it stays listed, disabled). NULL: EDT_BKPT. */
 dt_bkpt_t *dt_proc_bpcreate(dtrace_hdl_t *dtp, struct ps_prochandle *P, uintptr_t addr,
 			    dt_bkpt_f *fn, void *arg);
 
-/* Removes it; on return its callback does not run and will not. Not from a callback of the same record. */
+/* Removes it; on return its callback does not run and will not. Not from a callback of
+ * the same record. */
 void dt_proc_bpdestroy(dtrace_hdl_t *dtp, struct ps_prochandle *P, dt_bkpt_t *bp);
 
 /* Hits so far. */
 uint64_t dt_proc_bphits(const dt_bkpt_t *bp);
 
-/* --- notifications --------------------------------------------------------------------- */
+/* --- notifications ----------------------------------------------------------------- */
 
-/* text NULL: the process is dead or lost (Pstate, Pstatus tell). A text: something to say of a
- * process that runs on. Called with no lock held, by the thread in dtrace_sleep() or
- * dtrace_dispatch(); may release P. */
+/* text NULL: the process is dead or lost (Pstate, Pstatus tell). A text: something to
+ * say of a process that runs on. Called with no lock held, by the thread in
+ * dtrace_sleep() or dtrace_dispatch(); may release P. */
 typedef void dtrace_handle_proc_f(struct ps_prochandle *P, const char *text, void *arg);
 
 /* Registers the handler; -1 EALREADY when there is one. */
@@ -173,7 +188,7 @@ int dtrace_dispatch(dtrace_hdl_t *dtp);
 /* Polls readable while notifications or events are pending. Owned by the session. */
 int dtrace_notify_fd(dtrace_hdl_t *dtp);
 
-/* --- life of the victims ------------------------------------------------------------------ */
+/* --- life of the victims ----------------------------------------------------------- */
 
 /* What happened to a controlled victim. */
 typedef enum {
@@ -195,25 +210,27 @@ typedef enum {
 /* One event; valid during the handler's call. */
 typedef struct dtrace_procev {
 	dtrace_procev_kind_t kind; /* what */
-	struct timespec time;      /* CLOCK_REALTIME at the stop; never decreases in a session */
-	struct ps_prochandle *P;   /* whose */
-	pid_t pid, tid;            /* process and thread */
-	pid_t child;               /* FORK: the new process */
-	int sig;                   /* SIGNAL, STOP: the signal */
-	int status;                /* EXIT */
-	const char *object;        /* DLOPEN, DLCLOSE, EXEC: path as the kernel shows it */
-	uint64_t base;             /* DLOPEN, DLCLOSE: load bias */
-	long lmid;                 /* namespace */
-	uint64_t missed;           /* informational events lost just before this one */
+	/* CLOCK_REALTIME at the stop; never decreases in a session */
+	struct timespec time;
+	struct ps_prochandle *P; /* whose */
+	pid_t pid, tid;          /* process and thread */
+	pid_t child;             /* FORK: the new process */
+	int sig;                 /* SIGNAL, STOP: the signal */
+	int status;              /* EXIT */
+	/* DLOPEN, DLCLOSE, EXEC: path as the kernel shows it */
+	const char *object;
+	uint64_t base;   /* DLOPEN, DLCLOSE: load bias */
+	long lmid;       /* namespace */
+	uint64_t missed; /* informational events lost just before this one */
 } dtrace_procev_t;
 
 typedef void dtrace_procev_f(const dtrace_procev_t *ev, void *arg);
 
 /*
- * Registers a handler for the life of all victims that this session creates or grabs *after* it.
- * Delivered by dtrace_sleep() and dtrace_dispatch() together with notifications, in order of
- * time over all victims. The objects of a start, and those there at a grab, are DLOPEN events.
- * -1 EALREADY.
+ * Registers a handler for the life of all victims that this session creates or grabs
+ * *after* it. Delivered by dtrace_sleep() and dtrace_dispatch() together with
+ * notifications, in order of time over all victims. The objects of a start, and those
+ * there at a grab, are DLOPEN events. -1 EALREADY.
  */
 int dtrace_handle_procev(dtrace_hdl_t *dtp, dtrace_procev_f *fn, void *arg);
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libproc for Linux: a handle on a process. Names, flags and signatures follow libproc(3LIB).
- * Part of libpgrab (pkg-config: pgrab).
+ * libproc for Linux: a handle on a process. Names, flags and signatures follow
+ * libproc(3LIB). Part of libpgrab (pkg-config: pgrab).
  *
  * For every function unless it says otherwise:
- *  - any thread may call it on any handle; calls on one handle are serialised inside. Data
- *    that a function *lends* (a `const` pointer into the handle) stays valid until the next
- *    call that changes what it describes; hold dt_proc_lock(), or be the only user, to rely on it;
+ *  - any thread may call it on any handle; calls on one handle are serialised inside.
+ *    Data that a function *lends* (a `const` pointer into the handle) stays valid until
+ *    the next call that changes what it describes; hold dt_proc_lock(), or be the only
+ *    user, to rely on it;
  *  - it does not block but for a round trip to the keeper (tens of microseconds);
- *  - a read-only handle never touches its victim; what needs control fails on it with EBADF;
+ *  - a read-only handle never touches its victim; what needs control fails on it with
+ *    EBADF;
  *  - functions that return int answer 0, or -1 with errno set.
  */
 #ifndef PGRAB_LIBPROC_H
@@ -54,8 +56,8 @@ struct ps_prochandle; /* the handle */
 #define PRELEASE_HANG   0x40 /* leave it stopped (SIGSTOP), without us */
 #define PRELEASE_KILL   0x80 /* kill it; a child of ours is reaped */
 
-#define PR_RLC   0x1000 /* Psetflags: run on last close */
-#define PR_KLC   0x2000 /* Psetflags: kill on last close */
+#define PR_RLC 0x1000 /* Psetflags: run on last close */
+#define PR_KLC 0x2000 /* Psetflags: kill on last close */
 
 /* pr_flags of a status. */
 #define PR_STOPPED 0x01 /* stopped */
@@ -73,67 +75,67 @@ struct ps_prochandle; /* the handle */
 #define PR_FAULTED    6 /* on a traced fault; the fault */
 
 /* Faults. */
-#define FLTILL   1  /* illegal instruction (SIGILL) */
-#define FLTBPT   3  /* breakpoint (SIGTRAP) */
-#define FLTTRACE 4  /* single step done (SIGTRAP) */
-#define FLTACCESS 5 /* bad address (SIGSEGV, SEGV_ACCERR) */
-#define FLTBOUNDS 6 /* bad address (SIGSEGV, SEGV_MAPERR) */
-#define FLTIZDIV 8  /* integer division by zero (SIGFPE) */
-#define FLTFPE   9  /* floating point (SIGFPE) */
-#define FLTMAX   13 /* one more than the highest fault */
+#define FLTILL    1  /* illegal instruction (SIGILL) */
+#define FLTBPT    3  /* breakpoint (SIGTRAP) */
+#define FLTTRACE  4  /* single step done (SIGTRAP) */
+#define FLTACCESS 5  /* bad address (SIGSEGV, SEGV_ACCERR) */
+#define FLTBOUNDS 6  /* bad address (SIGSEGV, SEGV_MAPERR) */
+#define FLTIZDIV  8  /* integer division by zero (SIGFPE) */
+#define FLTFPE    9  /* floating point (SIGFPE) */
+#define FLTMAX    13 /* one more than the highest fault */
 
 /* Register indexes in a prgregset_t. */
 #if defined(__x86_64__)
-#define R_PC 16 /* rip */
-#define R_SP 19 /* rsp */
-#define R_FP 4  /* rbp */
+#define R_PC  16 /* rip */
+#define R_SP  19 /* rsp */
+#define R_FP  4  /* rbp */
 #define R_RET 10 /* rax */
 #elif defined(__aarch64__)
-#define R_PC 32
-#define R_SP 31
-#define R_FP 29
+#define R_PC  32
+#define R_SP  31
+#define R_FP  29
 #define R_RET 0
 #endif
 
 /* Why a create or a grab failed: *perr. Positive values are errnos. */
-#define G_STRANGE   (-1) /* reason unknown */
-#define G_NOPROC    (-2) /* no such process */
-#define G_ZOMB      (-3) /* it is a zombie */
-#define G_PERM      (-4) /* no permission */
-#define G_BUSY      (-5) /* another process traces it */
-#define G_SYS       (-6) /* a kernel thread */
-#define G_SELF      (-7) /* that is ourselves, or our keeper: read-only only */
-#define G_INTR      (-8) /* it did not stop within the deadline */
-#define G_KEEPER    (-9) /* the keeper cannot be started or has died */
-#define G_NOFD      (-10) /* the descriptor table is full */
-#define G_NOEXEC    (-11) /* create: the file is not executable; see errno */
-#define G_DIED      (-12) /* create: it ended before it could be held */
-#define G_NOARG     (-13) /* proc_arg_*: not a process id */
+#define G_STRANGE (-1)  /* reason unknown */
+#define G_NOPROC  (-2)  /* no such process */
+#define G_ZOMB    (-3)  /* it is a zombie */
+#define G_PERM    (-4)  /* no permission */
+#define G_BUSY    (-5)  /* another process traces it */
+#define G_SYS     (-6)  /* a kernel thread */
+#define G_SELF    (-7)  /* that is ourselves, or our keeper: read-only only */
+#define G_INTR    (-8)  /* it did not stop within the deadline */
+#define G_KEEPER  (-9)  /* the keeper cannot be started or has died */
+#define G_NOFD    (-10) /* the descriptor table is full */
+#define G_NOEXEC  (-11) /* create: the file is not executable; see errno */
+#define G_DIED    (-12) /* create: it ended before it could be held */
+#define G_NOARG   (-13) /* proc_arg_*: not a process id */
 
 /* --- data --------------------------------------------------------------------------- */
 
 /* One LWP. */
 typedef struct lwpstatus {
-	int pr_flags;         /* PR_STOPPED … */
-	lwpid_t pr_lwpid;     /* thread id */
-	short pr_why;         /* PR_REQUESTED … when stopped */
-	short pr_what;        /* more of it */
-	short pr_cursig;      /* signal that a run would deliver; 0 none */
-	siginfo_t pr_info;    /* of pr_cursig; si_signo 0 when not known */
+	int pr_flags;              /* PR_STOPPED … */
+	lwpid_t pr_lwpid;          /* thread id */
+	short pr_why;              /* PR_REQUESTED … when stopped */
+	short pr_what;             /* more of it */
+	short pr_cursig;           /* signal that a run would deliver; 0 none */
+	siginfo_t pr_info;         /* of pr_cursig; si_signo 0 when not known */
 	struct timespec pr_tstamp; /* CLOCK_REALTIME of the stop */
-	prgregset_t pr_reg;   /* registers; zero unless stopped under control */
+	prgregset_t pr_reg;        /* registers; zero unless stopped under control */
 } lwpstatus_t;
 
 /* A process and its representative LWP (the one that an event stopped). */
 typedef struct pstatus {
-	int pr_flags;         /* of the representative LWP, with PR_KLC PR_RLC */
-	int pr_nlwp;          /* LWPs */
-	pid_t pr_pid;         /* process */
-	pid_t pr_ppid;        /* parent */
-	pid_t pr_pgid;        /* process group */
-	pid_t pr_sid;         /* session */
-	int pr_exitstatus;    /* wait(2) status once PS_UNDEAD; -1 when not known */
-	lwpstatus_t pr_lwp;   /* representative LWP */
+	int pr_flags;       /* of the representative LWP, with PR_KLC PR_RLC */
+	int pr_nlwp;        /* LWPs */
+	pid_t pr_pid;       /* process */
+	pid_t pr_ppid;      /* parent */
+	pid_t pr_pgid;      /* process group */
+	pid_t pr_sid;       /* session */
+	int pr_exitstatus;  /* wait(2) status once PS_UNDEAD; -1 when not known */
+	lwpstatus_t pr_lwp; /* representative LWP */
 } pstatus_t;
 
 #define PRFNSZ  16 /* bytes of pr_fname */
@@ -142,22 +144,22 @@ typedef struct pstatus {
 /* What anybody may know of a process. */
 typedef struct psinfo {
 	pid_t pr_pid, pr_ppid, pr_pgid, pr_sid; /* ids */
-	uid_t pr_uid, pr_euid;   /* user, real and effective */
-	gid_t pr_gid, pr_egid;   /* group, real and effective */
-	int pr_nlwp;             /* LWPs */
-	char pr_sname;           /* state as ps(1) prints it: R S D T t Z I */
-	int pr_kthread;          /* 1: a kernel thread */
-	pid_t pr_tracer;         /* who traces it; 0 nobody */
-	size_t pr_size;          /* address space, KiB */
-	size_t pr_rssize;        /* resident, KiB */
-	unsigned long pr_ttydev; /* controlling terminal; 0 none */
-	struct timespec pr_start;/* start, since the epoch */
-	struct timespec pr_time; /* CPU time, user and system */
-	uint64_t pr_starttime;   /* clock ticks after boot: with pr_pid the identity */
-	int pr_nice;             /* nice value */
-	int pr_wstat;            /* wait(2) status of a zombie */
-	char pr_fname[PRFNSZ];   /* name */
-	char pr_psargs[PRARGSZ]; /* beginning of the argument list */
+	uid_t pr_uid, pr_euid;                  /* user, real and effective */
+	gid_t pr_gid, pr_egid;                  /* group, real and effective */
+	int pr_nlwp;                            /* LWPs */
+	char pr_sname;            /* state as ps(1) prints it: R S D T t Z I */
+	int pr_kthread;           /* 1: a kernel thread */
+	pid_t pr_tracer;          /* who traces it; 0 nobody */
+	size_t pr_size;           /* address space, KiB */
+	size_t pr_rssize;         /* resident, KiB */
+	unsigned long pr_ttydev;  /* controlling terminal; 0 none */
+	struct timespec pr_start; /* start, since the epoch */
+	struct timespec pr_time;  /* CPU time, user and system */
+	uint64_t pr_starttime;    /* clock ticks after boot: with pr_pid the identity */
+	int pr_nice;              /* nice value */
+	int pr_wstat;             /* wait(2) status of a zombie */
+	char pr_fname[PRFNSZ];    /* name */
+	char pr_psargs[PRARGSZ];  /* beginning of the argument list */
 } psinfo_t;
 
 #define MA_READ   0x04 /* pr_mflags */
@@ -168,21 +170,21 @@ typedef struct psinfo {
 
 /* One mapping. */
 typedef struct prmap {
-	uintptr_t pr_vaddr; /* first address */
-	size_t pr_size;     /* bytes */
-	off_t pr_offset;    /* in the file, bytes */
-	int pr_mflags;      /* MA_* */
+	uintptr_t pr_vaddr;                  /* first address */
+	size_t pr_size;                      /* bytes */
+	off_t pr_offset;                     /* in the file, bytes */
+	int pr_mflags;                       /* MA_* */
 	unsigned pr_dev_major, pr_dev_minor; /* of the file */
-	uint64_t pr_inode;  /* 0: none */
+	uint64_t pr_inode;                   /* 0: none */
 } prmap_t;
 
-#define PR_OBJ_EXEC  ((const char *)0) /* the program, as an object name */
-#define PR_OBJ_LDSO  ((const char *)1) /* the dynamic linker */
-#define PR_OBJ_EVERY ((const char *)-1)/* every object */
+#define PR_OBJ_EXEC  ((const char *)0)  /* the program, as an object name */
+#define PR_OBJ_LDSO  ((const char *)1)  /* the dynamic linker */
+#define PR_OBJ_EVERY ((const char *)-1) /* every object */
 #ifndef LM_ID_BASE
 #define LM_ID_BASE 0
 #endif
-#define PR_LMID_EVERY ((Lmid_t)-1)     /* every namespace */
+#define PR_LMID_EVERY ((Lmid_t)-1) /* every namespace */
 
 #define PR_SYMTAB 1 /* .symtab */
 #define PR_DYNSYM 2 /* .dynsym */
@@ -198,7 +200,8 @@ typedef struct prmap {
 #define TYPE_FILE   0x1000
 #define TYPE_ANY    (TYPE_NOTYPE | TYPE_OBJECT | TYPE_FUNC | TYPE_SECT | TYPE_FILE)
 
-/* Where a symbol was found. The strings stay valid until the handle's maps are next refreshed. */
+/* Where a symbol was found. The strings stay valid until the handle's maps are next
+ * refreshed. */
 typedef struct prsyminfo {
 	const char *prs_object; /* path of the object */
 	const char *prs_name;   /* name of the symbol */
@@ -212,48 +215,49 @@ typedef struct prsyminfo {
 /*
  * Creates a process and holds it, stopped at its first instruction after exec.
  * file: searched in PATH when it has no slash; argv: NULL-terminated, copied by exec.
- * perr: on failure a G_* code or an errno (borrowed). path, len: when path is not NULL it gets the
- * file that was executed (at most len bytes, terminated).
- * Returns a handle that the caller ends with Prelease(), kill-on-last-close set; NULL on
- * failure, when no child is left. Blocks until the exec; the child is the caller's child.
+ * perr: on failure a G_* code or an errno (borrowed). path, len: when path is not NULL
+ * it gets the file that was executed (at most len bytes, terminated). Returns a handle
+ * that the caller ends with Prelease(), kill-on-last-close set; NULL on failure, when
+ * no child is left. Blocks until the exec; the child is the caller's child.
  * Pcreate(3PROC).
  */
 struct ps_prochandle *Pcreate(const char *file, char *const *argv, int *perr, char *path,
 			      size_t len);
 
 /* The same with an environment (NULL: the caller's). Pxcreate(3PROC). */
-struct ps_prochandle *Pxcreate(const char *file, char *const *argv, char *const *envp, int *perr,
-			       char *path, size_t len);
+struct ps_prochandle *Pxcreate(const char *file, char *const *argv, char *const *envp,
+			       int *perr, char *path, size_t len);
 
 /* The text of a *perr of Pcreate: a static or thread-local string, never NULL. */
 const char *Pcreate_error(int err);
 
 /*
- * Takes hold of the process pid. flags: PGRAB_*; with PGRAB_RDONLY it is never touched, else
- * every thread is attached and stopped (PGRAB_NOSTOP: attached, running), run-on-last-close set.
- * perr: G_* or an errno. Returns a handle for Prelease(), or NULL, the process as it was.
- * Blocks until every thread stands, 5 s at most (G_INTR); a process that was stopped before
- * is left stopped at release. Pgrab(3PROC).
+ * Takes hold of the process pid. flags: PGRAB_*; with PGRAB_RDONLY it is never touched,
+ * else every thread is attached and stopped (PGRAB_NOSTOP: attached, running),
+ * run-on-last-close set. perr: G_* or an errno. Returns a handle for Prelease(), or
+ * NULL, the process as it was. Blocks until every thread stands, 5 s at most (G_INTR);
+ * a process that was stopped before is left stopped at release. Pgrab(3PROC).
  */
 struct ps_prochandle *Pgrab(pid_t pid, int flags, int *perr);
 
 /* The text of a *perr of Pgrab: a static or thread-local string, never NULL. */
 const char *Pgrab_error(int err);
 
-/* After a failed Pgrab or Pcreate of this thread: the sentence with its particulars (who traces it, what was
- * waited for); thread-local, never NULL. Linux addition. */
+/* After a failed Pgrab or Pcreate of this thread: the sentence with its particulars
+ * (who traces it, what was waited for); thread-local, never NULL. Linux addition. */
 const char *Pgrab_detail(void);
 
 /*
- * Reopens the victim of a handle that was lost in an exec, if it may now be read. 0, or -1.
- * Preopen(3PROC).
+ * Reopens the victim of a handle that was lost in an exec, if it may now be read. 0, or
+ * -1. Preopen(3PROC).
  */
 int Preopen(struct ps_prochandle *P);
 
 /*
  * Ends a handle: breakpoints lifted, threads detached, the victim left as flags says (0:
- * killed when kill-on-last-close is set, else run on, stopped if it was stopped before the grab).
- * Synchronous: on return the victim is in its final state. Frees P. Prelease(3PROC).
+ * killed when kill-on-last-close is set, else run on, stopped if it was stopped before
+ * the grab). Synchronous: on return the victim is in its final state. Frees P.
+ * Prelease(3PROC).
  */
 void Prelease(struct ps_prochandle *P, int flags);
 
@@ -269,14 +273,15 @@ int Pstate(struct ps_prochandle *P);
 /* The process id. */
 pid_t Pgetpid(struct ps_prochandle *P);
 
-/* Refreshes and lends the status; NULL with errno when the process is gone and left none. */
+/* Refreshes and lends the status; NULL with errno when the process is gone and left
+ * none. */
 const pstatus_t *Pstatus(struct ps_prochandle *P);
 
 /* Refreshes and lends the psinfo; NULL when the process is gone. */
 const psinfo_t *Ppsinfo(struct ps_prochandle *P);
 
-/* The control descriptor: polls readable when an event waits (a stop, an exit). -1 read-only.
- * Owned by the handle: do not read or close it. */
+/* The control descriptor: polls readable when an event waits (a stop, an exit). -1
+ * read-only. Owned by the handle: do not read or close it. */
 int Pctlfd(struct ps_prochandle *P);
 
 #define PCNULL  0 /* Pstopstatus: only refresh */
@@ -285,9 +290,10 @@ int Pctlfd(struct ps_prochandle *P);
 #define PCWSTOP 3 /* wait for a stop */
 
 /*
- * Asks and waits by `request` (PC*). msec: the longest wait, 0 forever. Returns 0 when done or
- * the time is up (Pstate tells), -1 when the victim died or was lost (ENOENT; EAGAIN: lost).
- * A client may hold dt_proc_lock() across it but then blocks the control thread. Pstopstatus(3PROC).
+ * Asks and waits by `request` (PC*). msec: the longest wait, 0 forever. Returns 0 when
+ * done or the time is up (Pstate tells), -1 when the victim died or was lost (ENOENT;
+ * EAGAIN: lost). A client may hold dt_proc_lock() across it but then blocks the control
+ * thread. Pstopstatus(3PROC).
  */
 int Pstopstatus(struct ps_prochandle *P, long request, unsigned msec);
 
@@ -301,8 +307,9 @@ int Pdstop(struct ps_prochandle *P);               /* Pstopstatus(P, PCDSTOP, 0)
 #define PRSTOP   0x20 /* ask for a stop at once */
 
 /*
- * Sets the stopped victim running, delivering sig (0: the signal that it stopped on, if any).
- * An LWP that stands on a breakpoint passes it without a hit. -1 EBUSY: not stopped. Psetrun(3PROC).
+ * Sets the stopped victim running, delivering sig (0: the signal that it stopped on, if
+ * any). An LWP that stands on a breakpoint passes it without a hit. -1 EBUSY: not
+ * stopped. Psetrun(3PROC).
  */
 int Psetrun(struct ps_prochandle *P, int sig, int flags);
 
@@ -313,49 +320,56 @@ void Psync(struct ps_prochandle *P);
 int Psetflags(struct ps_prochandle *P, long flags);
 int Punsetflags(struct ps_prochandle *P, long flags);
 
-/* Forgets the signal, or the fault, that the representative LWP stopped on. -1 EBUSY: not stopped. */
+/* Forgets the signal, or the fault, that the representative LWP stopped on. -1 EBUSY:
+ * not stopped. */
 int Pclearsig(struct ps_prochandle *P);
 int Pclearfault(struct ps_prochandle *P);
 
 /*
- * Traces a signal (sig 0: all) or a fault: when it happens, the victim stops (PR_SIGNALLED,
- * PR_FAULTED). stop: 1 from now on, 0 no longer. Return what was set before, -1 on failure.
+ * Traces a signal (sig 0: all) or a fault: when it happens, the victim stops
+ * (PR_SIGNALLED, PR_FAULTED). stop: 1 from now on, 0 no longer. Return what was set
+ * before, -1 on failure.
  */
 int Psignal(struct ps_prochandle *P, int sig, int stop);
 int Pfault(struct ps_prochandle *P, int fault, int stop);
 
-/* --- memory, registers, breakpoints --------------------------------------------------- */
+/* --- memory, registers, breakpoints ------------------------------------------------ */
 
 /* Reads len bytes at addr; returns how many (short where memory ends), -1 when none. Our
  * breakpoints do not show. */
 ssize_t Pread(struct ps_prochandle *P, void *buf, size_t len, uintptr_t addr);
 
-/* Reads a string of less than size bytes; its length, -1 when it cannot be read. Terminates buf. */
+/* Reads a string of less than size bytes; its length, -1 when it cannot be read.
+ * Terminates buf. */
 ssize_t Pread_string(struct ps_prochandle *P, char *buf, size_t size, uintptr_t addr);
 
-/* Writes; returns how many bytes, -1 when none. Breakpoints in the range stay planted over the new text. */
+/* Writes; returns how many bytes, -1 when none. Breakpoints in the range stay planted
+ * over the new text. */
 ssize_t Pwrite(struct ps_prochandle *P, const void *buf, size_t len, uintptr_t addr);
 
-/* One register (R_*) of the representative LWP, stopped: read, or set (written at once). */
+/* One register (R_*) of the representative LWP, stopped: read, or set (written at
+ * once). */
 int Pgetareg(struct ps_prochandle *P, int reg, prgreg_t *value);
 int Pputareg(struct ps_prochandle *P, int reg, prgreg_t value);
 
 /*
- * Plants a breakpoint: a hit stops the victim, PR_FAULTED and FLTBPT, its PC at addr. *saved gets
- * the program's own instruction, for Pdelbkpt and Pxecbkpt. -1 EEXIST there is one, EFAULT.
+ * Plants a breakpoint: a hit stops the victim, PR_FAULTED and FLTBPT, its PC at addr.
+ * *saved gets the program's own instruction, for Pdelbkpt and Pxecbkpt. -1 EEXIST there
+ * is one, EFAULT.
  */
 int Psetbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long *saved);
 
 /* Removes it. */
 int Pdelbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long saved);
 
-/* With the representative LWP at a breakpoint: gets it past and leaves the victim stopped,
- * one instruction further. */
+/* With the representative LWP at a breakpoint: gets it past and leaves the victim
+ * stopped, one instruction further. */
 int Pxecbkpt(struct ps_prochandle *P, unsigned long saved);
 
-/* --- LWPs ----------------------------------------------------------------------------- */
+/* --- LWPs -------------------------------------------------------------------------- */
 
-/* Called for one LWP; non-zero ends the iteration and is returned. `st` during the call only. */
+/* Called for one LWP; non-zero ends the iteration and is returned. `st` during the call
+ * only. */
 typedef int proc_lwp_f(void *arg, const lwpstatus_t *st);
 
 /* Every LWP; registers are there when the victim is stopped under control. */
@@ -365,19 +379,23 @@ int Plwp_iter(struct ps_prochandle *P, proc_lwp_f *fn, void *arg);
 int Plwp_getregs(struct ps_prochandle *P, lwpid_t lwp, prgregset_t regs);
 int Plwp_setregs(struct ps_prochandle *P, lwpid_t lwp, const prgregset_t regs);
 
-/* Called for one frame: the registers known of it (R_PC, R_SP, R_FP), argc 0. Non-zero ends. */
+/* Called for one frame: the registers known of it (R_PC, R_SP, R_FP), argc 0. Non-zero
+ * ends. */
 typedef int proc_stack_f(void *arg, prgregset_t regs, unsigned argc, const long *argv);
 
 /* Frames from regs outwards by frame pointer, 512 at most. What fn returned, or 0; -1. */
-int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *fn, void *arg);
+int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *fn,
+		void *arg);
 
-/* --- mappings, objects, symbols --------------------------------------------------------- */
+/* --- mappings, objects, symbols ---------------------------------------------------- */
 
 /* Called for one mapping; name: path of its file, [heap] …, or NULL. Non-zero ends. */
 typedef int proc_map_f(void *arg, const prmap_t *map, const char *name);
 
-int Pmapping_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg); /* every mapping, by address */
-int Pobject_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg);  /* each object's first mapping */
+/* every mapping, by address */
+int Pmapping_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg);
+/* each object's first mapping */
+int Pobject_iter(struct ps_prochandle *P, proc_map_f *fn, void *arg);
 
 /* The mapping that holds addr, or NULL. Lent until the maps are next refreshed. */
 const prmap_t *Paddr_to_map(struct ps_prochandle *P, uintptr_t addr);
@@ -406,10 +424,11 @@ rd_agent_t *Prd_agent(struct ps_prochandle *P);
  * *symp gets it, st_value an address in the victim. -1 ENOENT; ESRCH no such object.
  * Maps are read at first need. Plookup_by_name(3PROC).
  */
-int Plookup_by_name(struct ps_prochandle *P, const char *obj, const char *sym, GElf_Sym *symp);
+int Plookup_by_name(struct ps_prochandle *P, const char *obj, const char *sym,
+		    GElf_Sym *symp);
 /* In namespace lmid, and with where it was found (sip may be NULL). */
-int Pxlookup_by_name(struct ps_prochandle *P, Lmid_t lmid, const char *obj, const char *sym,
-		     GElf_Sym *symp, prsyminfo_t *sip);
+int Pxlookup_by_name(struct ps_prochandle *P, Lmid_t lmid, const char *obj,
+		     const char *sym, GElf_Sym *symp, prsyminfo_t *sip);
 
 /* The symbol that holds addr: its name into buf (cut to size). -1 ENOENT. */
 int Plookup_by_addr(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size,
@@ -419,30 +438,33 @@ int Pxlookup_by_addr(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t 
 
 /* Called for one symbol; non-zero ends the iteration and is returned. */
 typedef int proc_sym_f(void *arg, const GElf_Sym *sym, const char *name);
-typedef int proc_xsym_f(void *arg, const GElf_Sym *sym, const char *name, const prsyminfo_t *si);
+typedef int proc_xsym_f(void *arg, const GElf_Sym *sym, const char *name,
+			const prsyminfo_t *si);
 
 /* The symbols of an object: which PR_SYMTAB or PR_DYNSYM, mask BIND_* | TYPE_*. */
-int Psymbol_iter(struct ps_prochandle *P, const char *obj, int which, int mask, proc_sym_f *fn,
-		 void *arg);
-int Pxsymbol_iter(struct ps_prochandle *P, Lmid_t lmid, const char *obj, int which, int mask,
-		  proc_xsym_f *fn, void *arg);
+int Psymbol_iter(struct ps_prochandle *P, const char *obj, int which, int mask,
+		 proc_sym_f *fn, void *arg);
+int Pxsymbol_iter(struct ps_prochandle *P, Lmid_t lmid, const char *obj, int which,
+		  int mask, proc_xsym_f *fn, void *arg);
 
-/* --- environment, auxiliary vector ------------------------------------------------------ */
+/* --- environment, auxiliary vector ------------------------------------------------- */
 
 /* Called for one string of the environment as it was at exec; addr 0 when not known. */
-typedef int proc_env_f(void *arg, struct ps_prochandle *P, uintptr_t addr, const char *string);
+typedef int proc_env_f(void *arg, struct ps_prochandle *P, uintptr_t addr,
+		       const char *string);
 
 int Penv_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg);
 
-long Pgetauxval(struct ps_prochandle *P, int type);      /* the value, or -1 */
-const auxv_t *Pgetauxvec(struct ps_prochandle *P);       /* lent, AT_NULL at the end; NULL */
+long Pgetauxval(struct ps_prochandle *P, int type); /* the value, or -1 */
+/* lent, AT_NULL at the end; NULL */
+const auxv_t *Pgetauxvec(struct ps_prochandle *P);
 
-/* --- arguments and names ------------------------------------------------------------------ */
+/* --- arguments and names ----------------------------------------------------------- */
 
 #define PR_ARG_PIDS 0x1 /* a process id or /proc/PID */
 
-/* Grabs what a command-line argument names (a pid or /proc/PID). oflag: PR_ARG_PIDS; gflag:
- * PGRAB_*; perr as Pgrab, G_NOARG when it is no pid. */
+/* Grabs what a command-line argument names (a pid or /proc/PID). oflag: PR_ARG_PIDS;
+ * gflag: PGRAB_*; perr as Pgrab, G_NOARG when it is no pid. */
 struct ps_prochandle *proc_arg_grab(const char *arg, int oflag, int gflag, int *perr);
 /* The psinfo of what it names: its pid, or -1. */
 pid_t proc_arg_psinfo(const char *arg, int oflag, psinfo_t *psp, int *perr);
@@ -452,14 +474,16 @@ typedef int proc_walk_f(psinfo_t *psp, void *arg);
 int proc_walk(proc_walk_f *fn, void *arg);
 int proc_get_psinfo(pid_t pid, psinfo_t *psp); /* 0, or -1 with errno */
 
-char *proc_signame(int sig, char *buf, size_t size);   /* "SIGSEGV", "SIGRTMIN+3", "SIG#99" */
+/* "SIGSEGV", "SIGRTMIN+3", "SIG#99" */
+char *proc_signame(int sig, char *buf, size_t size);
 char *proc_sysname(int nr, char *buf, size_t size);    /* "execve", "SYS#999" */
 char *proc_fltname(int fault, char *buf, size_t size); /* "FLTBPT", "FLT#99" */
-int proc_str2sig(const char *name, int *sig);          /* with or without SIG, any case, or a number */
+/* with or without SIG, any case, or a number */
+int proc_str2sig(const char *name, int *sig);
 int proc_str2sys(const char *name, int *nr);
 int proc_str2flt(const char *name, int *fault);
 
-/* --- about the library -------------------------------------------------------------------- */
+/* --- about the library ------------------------------------------------------------- */
 
 /* Version of the library, as "0.1.0"; static. Linux addition. */
 const char *pgrab_version(void);

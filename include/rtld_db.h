@@ -44,17 +44,27 @@ typedef struct rd_loadobj {
 	unsigned rl_flags;      /* 0; kept for clients written for librtld_db(3LIB) */
 	uintptr_t rl_base;      /* load bias: what is added to the file's own addresses */
 	uintptr_t rl_data_base; /* address of its first writable mapping, or 0 */
-	Lmid_t rl_lmident;      /* namespace: LM_ID_BASE (0), then 1, 2 … as dlmopen made them */
-	uintptr_t rl_bend;      /* first byte after its last mapping */
-	uintptr_t rl_dynamic;   /* address of its dynamic section */
-	uintptr_t rl_linkmap;   /* address of its struct link_map */
+	/* namespace: LM_ID_BASE (0), then 1, 2 … as dlmopen made them */
+	Lmid_t rl_lmident;
+	uintptr_t rl_bend;    /* first byte after its last mapping */
+	uintptr_t rl_dynamic; /* address of its dynamic section */
+	uintptr_t rl_linkmap; /* address of its struct link_map */
 } rd_loadobj_t;
 
 /* Kinds of event; a bit mask in rd_event_enable()'s future, plain values now. */
-typedef enum { RD_NONE, RD_PREINIT, RD_POSTINIT, RD_DLACTIVITY } rd_event_e;
+typedef enum {
+	RD_NONE,
+	RD_PREINIT,
+	RD_POSTINIT,
+	RD_DLACTIVITY
+} rd_event_e;
 
 /* How a client may learn of an event. */
-typedef enum { RD_NOTIFY_BPT, RD_NOTIFY_AUTOBPT, RD_NOTIFY_SYSCALL } rd_notify_e;
+typedef enum {
+	RD_NOTIFY_BPT,
+	RD_NOTIFY_AUTOBPT,
+	RD_NOTIFY_SYSCALL
+} rd_notify_e;
 
 /* Where to be told of an event. */
 typedef struct rd_notify {
@@ -66,7 +76,12 @@ typedef struct rd_notify {
 } rd_notify_t;
 
 /* State of the link maps. */
-typedef enum { RD_NOSTATE, RD_CONSISTENT, RD_ADD, RD_DELETE } rd_state_e;
+typedef enum {
+	RD_NOSTATE,
+	RD_CONSISTENT,
+	RD_ADD,
+	RD_DELETE
+} rd_state_e;
 
 /* What rd_event_getmsg() answers. */
 typedef struct rd_event_msg {
@@ -94,8 +109,8 @@ void rd_log(int on);
 
 /*
  * Makes an agent for the victim of P, which it borrows: delete the agent first.
- * NULL when the victim has no dynamic linker (static: ask Prd_agent() or see rd_errstr) or cannot
- * be read. Any thread; reads the victim, never stops it.
+ * NULL when the victim has no dynamic linker (static: ask Prd_agent() or see rd_errstr)
+ * or cannot be read. Any thread; reads the victim, never stops it.
  */
 rd_agent_t *rd_new(struct ps_prochandle *P);
 
@@ -109,22 +124,23 @@ void rd_delete(rd_agent_t *rd);
 rd_err_e rd_event_enable(rd_agent_t *rd, int on);
 
 /*
- * Where a breakpoint learns of `event`. glibc and musl report every event at one address: one
- * breakpoint serves several events. RD_OK; RD_NOMAPS: not known yet; RD_NODYNAM.
+ * Where a breakpoint learns of `event`. glibc and musl report every event at one
+ * address: one breakpoint serves several events. RD_OK; RD_NOMAPS: not known yet;
+ * RD_NODYNAM.
  */
 rd_err_e rd_event_addr(rd_agent_t *rd, rd_event_e event, rd_notify_t *notify);
 
 /*
  * After a stop at that address: which event it is. The first consistent state after the
- * program's start is RD_PREINIT, each other state RD_DLACTIVITY with its u.state; RD_NONE when
- * events are off. RD_OK, RD_DBERR, RD_ERR.
+ * program's start is RD_PREINIT, each other state RD_DLACTIVITY with its u.state;
+ * RD_NONE when events are off. RD_OK, RD_DBERR, RD_ERR.
  */
 rd_err_e rd_event_getmsg(rd_agent_t *rd, rd_event_msg_t *msg);
 
 /*
- * Calls fn for each loaded object of every namespace, the program first. Bounded in time and
- * memory whatever the victim's lists say. RD_OK (also when fn ended it), RD_NOMAPS, RD_ERR
- * for a list that makes no sense, RD_DBERR.
+ * Calls fn for each loaded object of every namespace, the program first. Bounded in
+ * time and memory whatever the victim's lists say. RD_OK (also when fn ended it),
+ * RD_NOMAPS, RD_ERR for a list that makes no sense, RD_DBERR.
  */
 rd_err_e rd_loadobj_iter(rd_agent_t *rd, rl_iter_f *fn, void *arg);
 

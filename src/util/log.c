@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 static const char *const layer_name[LOG_NLAYERS] = {
-	[LOG_OS] = "os",       [LOG_HOLD] = "hold",   [LOG_TRACE] = "trace",
-	[LOG_KEEP] = "keep",   [LOG_OBJ] = "obj",     [LOG_IMAGE] = "image",
-	[LOG_RTLD] = "rtld",   [LOG_PROC] = "proc",   [LOG_CTL] = "ctl",
+	[LOG_OS] = "os",     [LOG_HOLD] = "hold", [LOG_TRACE] = "trace",
+	[LOG_KEEP] = "keep", [LOG_OBJ] = "obj",   [LOG_IMAGE] = "image",
+	[LOG_RTLD] = "rtld", [LOG_PROC] = "proc", [LOG_CTL] = "ctl",
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -30,7 +30,8 @@ static void set_level(const char *word, size_t len, int level)
 	for (int i = 0; i < LOG_NLAYERS; i++) {
 		bool all = len == 3 && !memcmp(word, "all", 3);
 
-		if (all || (strlen(layer_name[i]) == len && !memcmp(word, layer_name[i], len)))
+		if (all ||
+		    (strlen(layer_name[i]) == len && !memcmp(word, layer_name[i], len)))
 			level_of[i] = level;
 	}
 }
@@ -79,7 +80,8 @@ void log_line(enum log_layer layer, pid_t pid, pid_t tid, const char *fmt, ...)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	used = (size_t)snprintf(buf, sizeof(buf), "%d/%d %lld.%06ld %s: ", pid, tid,
-				(long long)now.tv_sec, now.tv_nsec / 1000, layer_name[layer]);
+				(long long)now.tv_sec, now.tv_nsec / 1000,
+				layer_name[layer]);
 	va_start(ap, fmt);
 	vsnprintf(buf + used, sizeof(buf) - used - 1, fmt, ap);
 	va_end(ap);

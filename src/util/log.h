@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The debug log: silent unless PGRAB_DEBUG names layers, as in PGRAB_DEBUG=ctl,rtld:2
- * (a level of 1 to 9 behind the colon; `all` is every layer). Lines go to stderr, or to the
- * file PGRAB_DEBUG_FILE, each with the time and the pid/tid that it is about, one write a line.
+ * (a level of 1 to 9 behind the colon; `all` is every layer). Lines go to stderr, or to
+ * the file PGRAB_DEBUG_FILE, each with the time and the pid/tid that it is about, one
+ * write a line.
  */
 #ifndef PGRAB_UTIL_LOG_H
 #define PGRAB_UTIL_LOG_H

@@ -2,16 +2,17 @@
 /*
  * Attaching to every thread of a process.
  *
- * PTRACE_SEIZE with the options at once, so that a thread born by a seized one is seized too;
- * then the thread list is read again until it holds nothing new. The link count of
- * /proc/PID/task tells the number of threads without a listing, which spares a process of
- * one thread both passes.
+ * PTRACE_SEIZE with the options at once, so that a thread born by a seized one is
+ * seized too; then the thread list is read again until it holds nothing new. The link
+ * count of /proc/PID/task tells the number of threads without a listing, which spares a
+ * process of one thread both passes.
  *
- * SEIZE waits for the victim's cred_guard_mutex while another of its threads is in execve, and that
- * exec may wait for us to reap a thread: a deadlock. A timer jumps out of the call after some
- * milliseconds (an ordinary handler would only have the kernel restart it), the loop reaps, and
- * the attach goes on at the next tick. Whether a SEIZE that we jumped out of had been granted, TracerPid
- * tells: it then answers EPERM, as for every thread that is ours already.
+ * SEIZE waits for the victim's cred_guard_mutex while another of its threads is in
+ * execve, and that exec may wait for us to reap a thread: a deadlock. A timer jumps out
+ * of the call after some milliseconds (an ordinary handler would only have the kernel
+ * restart it), the loop reaps, and the attach goes on at the next tick. Whether a SEIZE
+ * that we jumped out of had been granted, TracerPid tells: it then answers EPERM, as
+ * for every thread that is ours already.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -81,8 +82,8 @@ static void describe_tracer(pid_t tracer, char *text, size_t size)
 			 tracer);
 }
 
-/* EPERM has many causes: a zombie, a thread that is ours by birth, another tracer, no right. 0: ours;
- * 1: nothing to attach to. */
+/* EPERM has many causes: a zombie, a thread that is ours by birth, another tracer, no
+ * right. 0: ours; 1: nothing to attach to. */
 static int refused(struct victim *v, pid_t tid, char *text, size_t size)
 {
 	struct procfs_status st;
@@ -172,7 +173,8 @@ static int seize_all(struct victim *v, char *text, size_t size)
 	return rc < 0 ? rc : 0;
 }
 
-/* The pid may have been recycled between the client's look and our SEIZE: its pidfd tells. */
+/* The pid may have been recycled between the client's look and our SEIZE: its pidfd
+ * tells. */
 static bool same_process(const struct victim *v)
 {
 	return v->pidfd < 0 || procfs_pidfd_alive(v->pidfd) || v->nlwps > 1;

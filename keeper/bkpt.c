@@ -2,11 +2,12 @@
 /*
  * Breakpoints of one victim: a sorted table, what stands in its text, and its memory.
  *
- * The original bytes come from the client (`insn`), never from the text, so a trap of somebody
- * else's (a kernel uprobe) is never saved as the program's own. A removed breakpoint leaves a tombstone
- * (`dead`): a thread may have executed the trap just before it was lifted, and its SIGTRAP, seen
- * later, is told from one of the program's own by it. Tombstones are buried when every
- * LWP stands with nothing on its way, and no forked child with a copy of the text is still to be cleaned.
+ * The original bytes come from the client (`insn`), never from the text, so a trap of
+ * somebody else's (a kernel uprobe) is never saved as the program's own. A removed
+ * breakpoint leaves a tombstone (`dead`): a thread may have executed the trap just
+ * before it was lifted, and its SIGTRAP, seen later, is told from one of the program's
+ * own by it. Tombstones are buried when every LWP stands with nothing on its way, and
+ * no forked child with a copy of the text is still to be cleaned.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -208,8 +209,8 @@ void bkpt_bury(struct victim *v)
 	v->nbkpts = n;
 }
 
-/* A forked child has its parent's text, our traps included. Over a word that holds no trap the
- * program's own byte is written once more, which changes nothing. */
+/* A forked child has its parent's text, our traps included. Over a word that holds no
+ * trap the program's own byte is written once more, which changes nothing. */
 void bkpt_clean_child(struct victim *v, pid_t child)
 {
 	int fd = v->nbkpts ? memory_open(child) : -1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When we must die of a bug, we clean up first: traps out of every text, program counters back,
- * pending signals handed on, threads detached. Only system calls on what is there; if the
- * tables themselves are broken, the second fault ends it.
+ * When we must die of a bug, we clean up first: traps out of every text, program
+ * counters back, pending signals handed on, threads detached. Only system calls on what
+ * is there; if the tables themselves are broken, the second fault ends it.
  */
 #include <signal.h>
 #include <stdlib.h>

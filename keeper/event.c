@@ -2,12 +2,13 @@
 /*
  * Events out, questions and their defaults.
  *
- * The event socket is written without ever waiting. What it does not take is queued, up to a
- * bound; beyond it information is dropped and counted, never an end or an all-stop. A
- * question that nobody answers in time gets its default, so a slow client cannot freeze its victim;
- * after one such default the victim is *unattended* and is not made to wait again until the
- * client shows life. Open questions stand in one list, oldest first; patience differs by
- * victim, so the list is searched: it is as long as LWPs stand at questions, a handful.
+ * The event socket is written without ever waiting. What it does not take is queued, up
+ * to a bound; beyond it information is dropped and counted, never an end or an
+ * all-stop. A question that nobody answers in time gets its default, so a slow client
+ * cannot freeze its victim; after one such default the victim is *unattended* and is
+ * not made to wait again until the client shows life. Open questions stand in one list,
+ * oldest first; patience differs by victim, so the list is searched: it is as long as
+ * LWPs stand at questions, a handful.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -145,7 +146,7 @@ void event_drop_queue(struct victim *v)
 	v->nqueued = 0;
 }
 
-/* --- questions --------------------------------------------------------------------------- */
+/* --- questions --------------------------------------------------------------------- */
 
 static void open_question(struct lwp *l)
 {

@@ -21,7 +21,8 @@ enum lwp_state {
 	LWP_RUNNING,   /* resumed; a stop may be on its way */
 	LWP_STOPPED,   /* in a ptrace stop: every ptrace request is allowed */
 	LWP_LISTENING, /* in a group stop, PTRACE_LISTEN: somebody else's stop */
-	LWP_DYING,     /* found to be a zombie, or gone from under us: its end will be waited for */
+	/* found to be a zombie, or gone from under us: its end will be waited for */
+	LWP_DYING,
 };
 
 /* What an LWP is to its victim. */
@@ -62,17 +63,20 @@ struct lwp {
 	bool forked_copy;         /* CHILD: has a copy of our traps (fork, not vfork) */
 	bool stepping;            /* single-stepped by us or for the client */
 	bool born;                /* its first stop has been seen */
-	bool swallow_trace;       /* a step was broken off after its end: its SIGTRAP is to come */
-	uint64_t step_pc;         /* stepping: where it began */
-	bool masked;              /* signals are blocked while it steps over a trap */
-	uint64_t saved_mask;      /* masked: what was blocked before */
-	uint64_t reported;        /* address of the breakpoint hit that the client has seen; 0 */
-	uint64_t pend_pc;         /* PEND_BKPT: its address */
-	bool regs_valid;          /* regs is what the kernel has (or dirty) */
-	bool regs_dirty;          /* regs must be written before it is resumed */
-	arch_regs_t regs;         /* registers of the stop */
-	uint32_t question;        /* seq of the open question, 0 none */
-	uint64_t question_end;    /* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
+	/* a step was broken off after its end: its SIGTRAP is to come */
+	bool swallow_trace;
+	uint64_t step_pc;    /* stepping: where it began */
+	bool masked;         /* signals are blocked while it steps over a trap */
+	uint64_t saved_mask; /* masked: what was blocked before */
+	/* address of the breakpoint hit that the client has seen; 0 */
+	uint64_t reported;
+	uint64_t pend_pc;  /* PEND_BKPT: its address */
+	bool regs_valid;   /* regs is what the kernel has (or dirty) */
+	bool regs_dirty;   /* regs must be written before it is resumed */
+	arch_regs_t regs;  /* registers of the stop */
+	uint32_t question; /* seq of the open question, 0 none */
+	/* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
+	uint64_t question_end;
 	struct lwp *qnext, *qprev; /* in the list of open questions */
 };
 
@@ -82,7 +86,8 @@ struct bkpt {
 	struct arch_insn insn; /* the program's own */
 	bool stop;             /* a hit stops the victim, else it is a question */
 	bool in_text;          /* the trap is planted */
-	bool dead;             /* removed; kept until no LWP can have an unseen hit of it */
+	/* removed; kept until no LWP can have an unseen hit of it */
+	bool dead;
 };
 
 /* An event that the socket did not take. */
@@ -124,42 +129,47 @@ struct victim {
 	struct lwp *lwps;           /* members */
 	unsigned nlwps;             /* how many */
 	unsigned nchildren;         /* forked children not yet set free */
-	unsigned vforks;            /* members waiting for vfork children: traps are out */
-	bool lifted;                /* parked: traps are out until a run */
-	struct lwp *stepper;        /* steps over a trap that must be executed; NULL none */
-	struct bkpt *bkpts;         /* by address */
-	size_t nbkpts, cap_bkpts;   /* how many, room */
-	uint64_t stop_mask;         /* signals that stop */
-	unsigned want;              /* KP_WANT_* */
-	uint32_t seq;               /* last question */
-	uint32_t patience_ms;       /* of questions; 0 forever */
-	bool unattended;            /* a question went unanswered: answer by default at once */
-	bool unseen;                /* to be said in the next event */
-	uint32_t lost;              /* events dropped, to be said in the next */
+	/* members waiting for vfork children: traps are out */
+	unsigned vforks;
+	bool lifted; /* parked: traps are out until a run */
+	/* steps over a trap that must be executed; NULL none */
+	struct lwp *stepper;
+	struct bkpt *bkpts;       /* by address */
+	size_t nbkpts, cap_bkpts; /* how many, room */
+	uint64_t stop_mask;       /* signals that stop */
+	unsigned want;            /* KP_WANT_* */
+	uint32_t seq;             /* last question */
+	uint32_t patience_ms;     /* of questions; 0 forever */
+	/* a question went unanswered: answer by default at once */
+	bool unattended;
+	bool unseen;                   /* to be said in the next event */
+	uint32_t lost;                 /* events dropped, to be said in the next */
 	struct queued *qhead, **qtail; /* events waiting for room */
-	unsigned nqueued;           /* how many */
-	uint64_t stop_since;        /* monotonic ns of the first tick that found it stopping; 0 none */
-	uint64_t deadline;          /* ATTACHING, RELEASING: monotonic ns; 0 none */
-	struct kp_header req;       /* request whose reply is owed (ATTACH, RELEASE); len 0 none */
-	int release_mode;           /* enum kp_release */
+	unsigned nqueued;              /* how many */
+	/* monotonic ns of the first tick that found it stopping; 0 none */
+	uint64_t stop_since;
+	uint64_t deadline; /* ATTACHING, RELEASING: monotonic ns; 0 none */
+	/* request whose reply is owed (ATTACH, RELEASE); len 0 none */
+	struct kp_header req;
+	int release_mode; /* enum kp_release */
 };
 
 /* The keeper. */
 struct keeper {
-	int hub;                 /* the client, or -1 when it is gone */
-	int client;              /* its pidfd */
-	int epoll, sigfd;        /* the loop's */
-	pid_t pid;               /* our own */
-	struct victim *victims;  /* all */
-	struct lwp *questions;   /* open ones, the oldest first */
+	int hub;                /* the client, or -1 when it is gone */
+	int client;             /* its pidfd */
+	int epoll, sigfd;       /* the loop's */
+	pid_t pid;              /* our own */
+	struct victim *victims; /* all */
+	struct lwp *questions;  /* open ones, the oldest first */
 	struct lwp *questions_tail;
-	uint64_t last_time_ns;   /* of the last event: stamps never run backwards */
-	bool closing;            /* the client is gone: end when the victims are */
+	uint64_t last_time_ns; /* of the last event: stamps never run backwards */
+	bool closing;          /* the client is gone: end when the victims are */
 };
 
 extern struct keeper K;
 
-/* --- trace.c: every ptrace request and its log line; each 0 or -errno ---------------- */
+/* --- trace.c: every ptrace request and its log line; each 0 or -errno -------------- */
 
 int trace_seize(pid_t pid, pid_t tid, unsigned options);
 int trace_interrupt(struct lwp *l);
@@ -178,19 +188,20 @@ int trace_options(struct lwp *l, unsigned options);
 int trace_poke(pid_t tid, uint64_t addr, const void *bytes, size_t len);
 unsigned trace_base_options(const struct victim *v);
 
-/* --- lwp.c ---------------------------------------------------------------------------- */
+/* --- lwp.c ------------------------------------------------------------------------- */
 
 struct lwp *lwp_find(pid_t tid);
-struct lwp *lwp_new(struct victim *v, pid_t tid, enum lwp_role role); /* NULL: no memory */
+/* NULL: no memory */
+struct lwp *lwp_new(struct victim *v, pid_t tid, enum lwp_role role);
 void lwp_free(struct lwp *l);
 void lwp_rename(struct lwp *l, pid_t tid);
 bool lwp_moving(const struct lwp *l); /* may still execute, or its stop is not seen */
-int lwp_regs(struct lwp *l, arch_regs_t **ret);    /* cached; of a stopped LWP */
-void lwp_set_pc(struct lwp *l, uint64_t pc);       /* cached regs, written at resume */
-int lwp_flush(struct lwp *l);                      /* writes dirty registers */
-char lwp_proc_state(pid_t pid, pid_t tid);         /* letter of /proc, 0 when gone */
+int lwp_regs(struct lwp *l, arch_regs_t **ret); /* cached; of a stopped LWP */
+void lwp_set_pc(struct lwp *l, uint64_t pc);    /* cached regs, written at resume */
+int lwp_flush(struct lwp *l);                   /* writes dirty registers */
+char lwp_proc_state(pid_t pid, pid_t tid);      /* letter of /proc, 0 when gone */
 
-/* --- victim.c ------------------------------------------------------------------------- */
+/* --- victim.c ---------------------------------------------------------------------- */
 
 struct victim *victim_new(int ctl, int ev);
 void victim_free(struct victim *v);
@@ -198,11 +209,12 @@ void victim_recycle(struct victim *v); /* nothing but its sockets stays */
 void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr);
 void victim_check_stopped(struct victim *v); /* acts when the last LWP stands */
 void victim_run(struct victim *v);           /* ends an all-stop */
-void victim_tick(struct victim *v, uint64_t now); /* deadlines, zombies among the awaited */
+/* deadlines, zombies among the awaited */
+void victim_tick(struct victim *v, uint64_t now);
 struct lwp *victim_lwp(struct victim *v, pid_t tid); /* member or NULL */
-bool victim_standing(const struct victim *v); /* no member is moving */
+bool victim_standing(const struct victim *v);        /* no member is moving */
 
-/* --- attach.c ------------------------------------------------------------------------- */
+/* --- attach.c ---------------------------------------------------------------------- */
 
 void attach_init(void);
 void attach_late(struct victim *v); /* the deadline has passed */
@@ -211,22 +223,24 @@ void attach_continue(struct victim *v); /* seizes what is not seized yet; may fi
 void attach_done(struct victim *v);     /* every thread stands: reply */
 void attach_fail(struct victim *v, int err, const char *text);
 
-/* --- wait.c, stops.c: waiting yields a value, reacting is another function -------------- */
+/* --- wait.c, stops.c: waiting yields a value, reacting is another function --------- */
 
 struct wait_event {
 	pid_t tid;  /* who */
 	int status; /* of wait(2) */
 };
 
-bool wait_next(struct wait_event *ret);                 /* any traced thread; no blocking */
-bool wait_for(pid_t tid, struct wait_event *ret);       /* that one */
-void wait_dispatch(const struct wait_event *ev);        /* to its LWP, or kept for it */
-bool wait_claim(pid_t tid, struct wait_event *ret);     /* a stop that came before its LWP */
+/* any traced thread; no blocking */
+bool wait_next(struct wait_event *ret);
+bool wait_for(pid_t tid, struct wait_event *ret); /* that one */
+void wait_dispatch(const struct wait_event *ev);  /* to its LWP, or kept for it */
+/* a stop that came before its LWP */
+bool wait_claim(pid_t tid, struct wait_event *ret);
 void stops_react(struct lwp *l, int status);
 void stops_resume(struct lwp *l); /* resumes when nothing holds it */
 void stops_settle(struct lwp *l); /* it stands: held, or resumed */
 
-/* --- bkpt.c --------------------------------------------------------------------------- */
+/* --- bkpt.c ------------------------------------------------------------------------ */
 
 struct bkpt *bkpt_find(struct victim *v, uint64_t addr); /* dead ones too */
 int bkpt_set(struct victim *v, const struct kp_bkpt *req);
@@ -240,16 +254,20 @@ void bkpt_clean_child(struct victim *v, pid_t child);
 int bkpt_write(struct victim *v, struct bkpt *b, bool trap);
 struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
 
-/* --- step.c --------------------------------------------------------------------------- */
+/* --- step.c ------------------------------------------------------------------------ */
 
 void step_over(struct lwp *l, struct bkpt *b); /* l stands on b, reported: get it past */
-void step_ready(struct victim *v);             /* an LWP stands: the stepper may step now */
-bool step_trap(struct lwp *l, int sig);        /* l's signal stop belongs to a step: handled */
-bool step_again(struct lwp *l);                /* another stop came in a step: stepped on */
-void step_client(struct lwp *l, int sig);      /* one instruction for the client, then STOPPED */
-void step_abandon(struct lwp *l);              /* it died, exec'd or is released */
+/* an LWP stands: the stepper may step now */
+void step_ready(struct victim *v);
+/* l's signal stop belongs to a step: handled */
+bool step_trap(struct lwp *l, int sig);
+/* another stop came in a step: stepped on */
+bool step_again(struct lwp *l);
+/* one instruction for the client, then STOPPED */
+void step_client(struct lwp *l, int sig);
+void step_abandon(struct lwp *l); /* it died, exec'd or is released */
 
-/* --- event.c --------------------------------------------------------------------------- */
+/* --- event.c ----------------------------------------------------------------------- */
 
 struct kp_event event_make(struct victim *v, struct lwp *l, int kind);
 void event_send(struct victim *v, struct kp_event *ev);
@@ -261,7 +279,7 @@ uint64_t event_next_deadline(void);                 /* monotonic ns, UINT64_MAX 
 void event_drop_queue(struct victim *v);
 uint64_t clock_mono(void);
 
-/* --- request.c, release.c ----------------------------------------------------------------- */
+/* --- request.c, release.c ---------------------------------------------------------- */
 
 void request_hub(void);
 void request_control(struct victim *v);
@@ -273,13 +291,17 @@ void release_standing(struct victim *v);   /* every LWP stands: detach */
 void release_gone(struct victim *v);       /* the victim died on the way */
 void reply_raw(struct victim *v, const void *msg, size_t len);
 
-/* --- main.c, crash.c ------------------------------------------------------------------------ */
+/* --- main.c, crash.c --------------------------------------------------------------- */
 
-enum loop_room { ROOM_NOT_WANTED, ROOM_WANTED };
+enum loop_room {
+	ROOM_NOT_WANTED,
+	ROOM_WANTED
+};
 
 int loop_add(struct victim *v); /* its sockets into epoll */
-void loop_want_room(struct victim *v, enum loop_room room); /* told when events can be sent */
-void loop_close(int *fd); /* out of epoll, closed, -1 */
+/* told when events can be sent */
+void loop_want_room(struct victim *v, enum loop_room room);
+void loop_close(int *fd);          /* out of epoll, closed, -1 */
 void client_gone(const char *why); /* last close of everything */
 void crash_init(void);
 

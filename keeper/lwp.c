@@ -11,9 +11,10 @@
  *                 |                          |
  *                 +---- wait: ended, or /proc says Z ----> DYING, then freed
  *
- * A LISTENING LWP executes nothing, but no ptrace request except INTERRUPT is allowed on it, so a
- * victim counts as standing only when it has none. DYING LWPs count as standing: a zombie
- * leader reports its end only after every other thread's (ptrace(2), BUGS).
+ * A LISTENING LWP executes nothing, but no ptrace request except INTERRUPT is allowed
+ * on it, so a victim counts as standing only when it has none. DYING LWPs count as
+ * standing: a zombie leader reports its end only after every other thread's (ptrace(2),
+ * BUGS).
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -2,31 +2,34 @@
 /*
  * pgrab-keeper: the process that ptraces for one client process.
  *
- * Purpose. ptrace is bound to one thread, waited for with waitpid, and deadly when its owner
- * dies with a trap in the text. The keeper takes all of that away from the client: it is
- * started by the library (src/hold), in a session of its own, holds no descriptor but its sockets,
- * and gives each victim back in order whenever the client lets go of it, however the client ends.
+ * Purpose. ptrace is bound to one thread, waited for with waitpid, and deadly when its
+ * owner dies with a trap in the text. The keeper takes all of that away from the
+ * client: it is started by the library (src/hold), in a session of its own, holds no
+ * descriptor but its sockets, and gives each victim back in order whenever the client
+ * lets go of it, however the client ends.
  *
- * Objects. struct victim is a process, struct lwp one of its threads (or a child that it has
- * forked, until that is set free), struct bkpt a breakpoint. All in one thread; no lock.
+ * Objects. struct victim is a process, struct lwp one of its threads (or a child that
+ * it has forked, until that is set free), struct bkpt a breakpoint. All in one thread;
+ * no lock.
  *
  * The loop. epoll over signalfd(SIGCHLD), the hub, the client's pidfd and two sockets a
  * victim. A turn: what the kernel has to say of threads (wait.c yields values, stops.c
- * reacts), what the client asks (request.c), deadlines (tick). No turn waits for a victim or for
- * the client: requests and events are sent without blocking, a stop that takes long is
- * awaited by the loop, and an attach that the kernel would block is broken off (attach.c). So a
- * victim in uninterruptible sleep, or a stalled client, delays nobody else.
+ * reacts), what the client asks (request.c), deadlines (tick). No turn waits for a
+ * victim or for the client: requests and events are sent without blocking, a stop that
+ * takes long is awaited by the loop, and an attach that the kernel would block is
+ * broken off (attach.c). So a victim in uninterruptible sleep, or a stalled client,
+ * delays nobody else.
  *
  * Ownership. A victim's record is freed at the end of a turn only (sweep), so that every
  * pointer to it that the turn holds stays good. The record owns its sockets and LWPs.
  *
- * The end. The client's pidfd turns readable, or the hub closes, or a packet is malformed: every
- * victim is released by its last-close rule, and when the last one is gone, so are we. TERM,
- * HUP, INT and the like are meant for the client's terminal and are ignored. A crash of ours
- * lifts the traps and detaches on the way out (crash.c).
+ * The end. The client's pidfd turns readable, or the hub closes, or a packet is
+ * malformed: every victim is released by its last-close rule, and when the last one is
+ * gone, so are we. TERM, HUP, INT and the like are meant for the client's terminal and
+ * are ignored. A crash of ours lifts the traps and detaches on the way out (crash.c).
  *
- * Not done here: ELF, DWARF, link maps, symbols, decoding of instructions. A hostile victim meets
- * only this folder.
+ * Not done here: ELF, DWARF, link maps, symbols, decoding of instructions. A hostile
+ * victim meets only this folder.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +64,7 @@ enum source {
 
 struct keeper K;
 
-/* --- epoll ----------------------------------------------------------------------------------- */
+/* --- epoll ------------------------------------------------------------------------- */
 
 static int watch(int op, int fd, uint32_t events, void *v, enum source src)
 {
@@ -90,13 +93,14 @@ void loop_close(int *fd)
 {
 	if (*fd < 0)
 		return;
-	/* A forked child of the client may share the open file: it would stay in epoll. */
+	/* A forked child of the client may share the open file: it would stay in
+	 * epoll. */
 	epoll_ctl(K.epoll, EPOLL_CTL_DEL, *fd, NULL);
 	close(*fd);
 	*fd = -1;
 }
 
-/* --- threads --------------------------------------------------------------------------------- */
+/* --- threads ----------------------------------------------------------------------- */
 
 static void react_to(pid_t tid)
 {
@@ -106,8 +110,8 @@ static void react_to(pid_t tid)
 		wait_dispatch(&ev);
 }
 
-/* By tid: waitpid(-1) looks at every thread each time (2.4 times dearer for 1,000). The tids are copied
- * first, since reacting may free LWPs. */
+/* By tid: waitpid(-1) looks at every thread each time (2.4 times dearer for 1,000). The
+ * tids are copied first, since reacting may free LWPs. */
 static void wait_many(struct victim *v)
 {
 	pid_t *tids = calloc(v->nlwps, sizeof(*tids));
@@ -144,7 +148,7 @@ static void read_signal(void)
 		wait_all((pid_t)si.ssi_pid);
 }
 
-/* --- the client ------------------------------------------------------------------------------ */
+/* --- the client -------------------------------------------------------------------- */
 
 void client_gone(const char *why)
 {
@@ -161,7 +165,7 @@ void client_gone(const char *why)
 	}
 }
 
-/* --- the loop -------------------------------------------------------------------------------- */
+/* --- the loop ---------------------------------------------------------------------- */
 
 static bool busy(const struct victim *v)
 {
@@ -256,7 +260,7 @@ static void loop(void)
 	}
 }
 
-/* --- start ------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------- */
 
 static void ignore_signals(void)
 {

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What client and keeper say to each other: plain values, bounded, versioned. Both are built
- * from one tree, but a keeper may outlive an upgrade, so every message bears the version.
+ * What client and keeper say to each other: plain values, bounded, versioned. Both are
+ * built from one tree, but a keeper may outlive an upgrade, so every message bears the
+ * version.
  *
  * Sockets are AF_UNIX SOCK_SEQPACKET: one message, one packet.
  *  - hub: one a client, the keeper's descriptor 3 at its start. Requests KP_HELLO and
  *    KP_ATTACH; HELLO is answered on the hub, ATTACH on the victim's control socket.
  *  - control, one a victim: a request, then its reply (but ANSWER, which has none).
  *  - events, one a victim: struct kp_event from the keeper, never anything back.
- * After a KP_RELEASE whose reply has value 1 both sockets may be used again: KP_ATTACH over the control
- * socket, with one descriptor, the pidfd.
- * A packet that is short, long, of another version or of an unknown type ends the client: all
- * its victims are released by their last-close rule, the keeper closes every socket and exits.
- * The close of a control socket is the last close of its victim.
+ * After a KP_RELEASE whose reply has value 1 both sockets may be used again: KP_ATTACH
+ * over the control socket, with one descriptor, the pidfd. A packet that is short,
+ * long, of another version or of an unknown type ends the client: all its victims are
+ * released by their last-close rule, the keeper closes every socket and exits. The
+ * close of a control socket is the last close of its victim.
  */
 #ifndef PGRAB_KEEPER_PROTOCOL_H
 #define PGRAB_KEEPER_PROTOCOL_H
@@ -26,39 +27,47 @@
 
 enum {
 	KP_VERSION = 1,
-	KP_HUB_FD = 3,      /* the keeper's end of the hub at its start */
-	KP_CLIENT_FD = 4,   /* a pidfd of the client at its start */
+	KP_HUB_FD = 3,        /* the keeper's end of the hub at its start */
+	KP_CLIENT_FD = 4,     /* a pidfd of the client at its start */
 	KP_MAX_BKPTS = 65536, /* breakpoints in one victim */
-	KP_MAX_LWPS = 64,   /* LWPs in one reply to KP_LWPS */
-	KP_MAX_REGS = 32,   /* register sets in one reply to KP_REGS_ALL */
-	KP_TEXT = 160,      /* bytes of a fault's text */
+	KP_MAX_LWPS = 64,     /* LWPs in one reply to KP_LWPS */
+	KP_MAX_REGS = 32,     /* register sets in one reply to KP_REGS_ALL */
+	KP_TEXT = 160,        /* bytes of a fault's text */
 };
 
 /* Types of request. */
 enum kp_type {
-	KP_HELLO = 1,   /* hub: version check; reply kp_reply with value = pid of the keeper */
-	KP_ATTACH,      /* hub: kp_attach, with descriptors: control, events, pidfd; or on a free
-			 * connection with the pidfd alone */
-	KP_STOP,        /* all LWPs; reply.value 1: they stand already */
-	KP_RUN,         /* kp_run */
-	KP_ANSWER,      /* kp_answer; no reply */
-	KP_TRACE,       /* kp_mask: signals that stop */
-	KP_WANT,        /* kp_mask: informational events wanted (HOLD_WANT_*) */
-	KP_SET_KLC,     /* kp_mask: 1 kill on last close, 0 run */
-	KP_SET_PATIENCE,/* kp_mask: ms that a question waits for its answer; 0 for ever */
-	KP_BKPT_SET,    /* kp_bkpt */
-	KP_BKPT_CLEAR,  /* kp_bkpt: addr */
-	KP_LWPS,        /* kp_page; reply kp_lwps */
-	KP_GETREGS,     /* header.tid; reply kp_regs */
-	KP_SETREGS,     /* kp_setregs */
-	KP_REGS_ALL,    /* kp_page; reply kp_regs_all */
-	KP_SIGINFO,     /* header.tid; reply kp_siginfo */
-	KP_RELEASE,     /* kp_mask: enum kp_release; reply.value 1: the connection is free */
+	/* hub: version check; reply kp_reply with value = pid of the keeper */
+	KP_HELLO = 1,
+	/* hub: kp_attach, with descriptors: control, events, pidfd; or on a free connection
+	 * with the pidfd alone */
+	KP_ATTACH,
+	KP_STOP,    /* all LWPs; reply.value 1: they stand already */
+	KP_RUN,     /* kp_run */
+	KP_ANSWER,  /* kp_answer; no reply */
+	KP_TRACE,   /* kp_mask: signals that stop */
+	KP_WANT,    /* kp_mask: informational events wanted (HOLD_WANT_*) */
+	KP_SET_KLC, /* kp_mask: 1 kill on last close, 0 run */
+	/* kp_mask: ms that a question waits for its answer; 0 for ever */
+	KP_SET_PATIENCE,
+	KP_BKPT_SET,   /* kp_bkpt */
+	KP_BKPT_CLEAR, /* kp_bkpt: addr */
+	KP_LWPS,       /* kp_page; reply kp_lwps */
+	KP_GETREGS,    /* header.tid; reply kp_regs */
+	KP_SETREGS,    /* kp_setregs */
+	KP_REGS_ALL,   /* kp_page; reply kp_regs_all */
+	KP_SIGINFO,    /* header.tid; reply kp_siginfo */
+	/* kp_mask: enum kp_release; reply.value 1: the connection is free */
+	KP_RELEASE,
 	KP_NTYPES
 };
 
 /* How KP_RELEASE leaves the victim: the values of enum hold_release_mode. */
-enum kp_release { KP_RELEASE_RUN, KP_RELEASE_STOP, KP_RELEASE_KILL };
+enum kp_release {
+	KP_RELEASE_RUN,
+	KP_RELEASE_STOP,
+	KP_RELEASE_KILL
+};
 
 /* Opens every request. */
 struct kp_header {
@@ -69,27 +78,30 @@ struct kp_header {
 	int32_t tid;      /* LWP that the request is about, or 0 */
 };
 
-/* Opens every reply (type and seq are the request's); also the whole reply where none is named. */
+/* Opens every reply (type and seq are the request's); also the whole reply where none
+ * is named. */
 struct kp_reply {
 	struct kp_header h;
-	int32_t err;    /* 0 or a negative errno */
-	int32_t value;  /* see the request */
+	int32_t err;        /* 0 or a negative errno */
+	int32_t value;      /* see the request */
 	char text[KP_TEXT]; /* err != 0: what was waited for or went wrong; may be "" */
 };
 
 enum {
 	KP_ATTACH_NOSTOP = 1, /* let it run on */
 	KP_ATTACH_KLC = 2,    /* kill on last close */
-	KP_ATTACH_CHILD = 4,  /* the sender itself, a child about to exec: seized, not stopped; the
-			       * reply comes at once; its first exec is STOPPED, why EXEC */
+	/* the sender itself, a child about to exec: seized, not stopped; the reply comes at
+	 * once; its first exec is STOPPED, why EXEC */
+	KP_ATTACH_CHILD = 4,
 };
 
 struct kp_attach {
 	struct kp_header h;
-	int32_t pid;           /* thread-group id */
-	uint32_t flags;        /* KP_ATTACH_* */
-	uint32_t deadline_ms;  /* until every thread must stand */
-	uint32_t question_ms;  /* until a question gets its default; 0 never (as for CHILD) */
+	int32_t pid;          /* thread-group id */
+	uint32_t flags;       /* KP_ATTACH_* */
+	uint32_t deadline_ms; /* until every thread must stand */
+	/* until a question gets its default; 0 never (as for CHILD) */
+	uint32_t question_ms;
 };
 
 /* Reply to KP_ATTACH: a reply and, without NOSTOP and CHILD, the event of the stop. */
@@ -99,9 +111,16 @@ struct kp_run {
 	int32_t sig;    /* delivered instead of the one it stopped on; 0 none */
 };
 
-enum { KP_RUN_STEP = 1, KP_RUN_CLEARSIG = 2, KP_RUN_LIFTED = 4 };
+enum {
+	KP_RUN_STEP = 1,
+	KP_RUN_CLEARSIG = 2,
+	KP_RUN_LIFTED = 4
+};
 
-enum { KP_VERDICT_RESUME, KP_VERDICT_PARK };
+enum {
+	KP_VERDICT_RESUME,
+	KP_VERDICT_PARK
+};
 
 struct kp_answer {
 	struct kp_header h;
@@ -114,7 +133,9 @@ struct kp_mask {
 	uint64_t mask; /* see the request */
 };
 
-enum { KP_BKPT_STOP = 1 };
+enum {
+	KP_BKPT_STOP = 1
+};
 
 struct kp_bkpt {
 	struct kp_header h;
@@ -130,7 +151,10 @@ struct kp_page {
 	uint32_t pad;   /* 0 */
 };
 
-enum { KP_LWP_STOPPED = 1, KP_LWP_OUTSTOP = 2 };
+enum {
+	KP_LWP_STOPPED = 1,
+	KP_LWP_OUTSTOP = 2
+};
 
 struct kp_lwp {
 	int32_t tid;    /* thread id */
@@ -166,23 +190,25 @@ struct kp_siginfo {
 	siginfo_t info; /* of the signal that it stopped on */
 };
 
-/* What happens to a victim: the values of enum hold_event_kind, hold_why and HOLD_EVF_*. */
+/* What happens to a victim: the values of enum hold_event_kind, hold_why and
+ * HOLD_EVF_*. */
 struct kp_event {
-	uint16_t version;  /* KP_VERSION */
-	uint16_t kind;     /* enum hold_event_kind */
-	uint32_t len;      /* bytes of this packet: all, or without regs (KP_EVENT_SHORT) */
-	int32_t pid, tid;  /* process and LWP */
-	int32_t child;     /* FORK: new process; EXEC: former tid */
-	int32_t why;       /* STOPPED: enum hold_why */
-	int32_t what;      /* see the kinds */
-	int32_t sig;       /* signal; STOPPED: of an outside stop in force, else 0 */
-	int32_t status;    /* EXIT: wait(2) status */
-	uint32_t seq;      /* names a question */
-	uint32_t flags;    /* HOLD_EVF_* */
-	uint32_t lost;     /* informational events dropped before this one */
-	uint64_t addr;     /* breakpoint */
-	uint64_t time_ns;  /* CLOCK_REALTIME, never backwards */
-	arch_regs_t regs;  /* BKPT, EXEC, STOPPED */
+	uint16_t version; /* KP_VERSION */
+	uint16_t kind;    /* enum hold_event_kind */
+	/* bytes of this packet: all, or without regs (KP_EVENT_SHORT) */
+	uint32_t len;
+	int32_t pid, tid; /* process and LWP */
+	int32_t child;    /* FORK: new process; EXEC: former tid */
+	int32_t why;      /* STOPPED: enum hold_why */
+	int32_t what;     /* see the kinds */
+	int32_t sig;      /* signal; STOPPED: of an outside stop in force, else 0 */
+	int32_t status;   /* EXIT: wait(2) status */
+	uint32_t seq;     /* names a question */
+	uint32_t flags;   /* HOLD_EVF_* */
+	uint32_t lost;    /* informational events dropped before this one */
+	uint64_t addr;    /* breakpoint */
+	uint64_t time_ns; /* CLOCK_REALTIME, never backwards */
+	arch_regs_t regs; /* BKPT, EXEC, STOPPED */
 };
 
 #define KP_EVENT_SHORT offsetof(struct kp_event, regs)
@@ -220,8 +246,16 @@ enum kp_why {
 	KP_WHY_NWHYS
 };
 
-enum { KP_EVF_QUESTION = 1, KP_EVF_DEFAULTED = 2, KP_EVF_UNSEEN = 4 };
+enum {
+	KP_EVF_QUESTION = 1,
+	KP_EVF_DEFAULTED = 2,
+	KP_EVF_UNSEEN = 4
+};
 
-enum { KP_WANT_THREADS = 1, KP_WANT_SIGNALS = 2, KP_WANT_FORKS = 4 };
+enum {
+	KP_WANT_THREADS = 1,
+	KP_WANT_SIGNALS = 2,
+	KP_WANT_FORKS = 4
+};
 
 #endif

@@ -2,11 +2,12 @@
 /*
  * Letting a victim go, in one of three ways, synchronously for whoever asked.
  *
- * Run: every LWP must stand to be detached; the text is clean before the first of them may
- * execute. An LWP in somebody else's group stop stays in it (the kernel keeps the stop over a detach of
- * a SEIZEd thread). Stop: SIGSTOP is sent while all stand, they are let into the group stop, in
- * which no instruction is executed, and are detached there. Kill: SIGKILL takes threads out of
- * a ptrace stop without an instruction more; the end is awaited.
+ * Run: every LWP must stand to be detached; the text is clean before the first of them
+ * may execute. An LWP in somebody else's group stop stays in it (the kernel keeps the
+ * stop over a detach of a SEIZEd thread). Stop: SIGSTOP is sent while all stand, they
+ * are let into the group stop, in which no instruction is executed, and are detached
+ * there. Kill: SIGKILL takes threads out of a ptrace stop without an instruction more;
+ * the end is awaited.
  *
  * The record stays until its LWPs and its forked children, which need its breakpoints to
  * be cleaned, are gone.
@@ -101,7 +102,8 @@ static void detach_all(struct victim *v)
 			lwp_free(l);
 		else
 			l->state =
-				LWP_DYING; /* killed, or a zombie: its end will be reported */
+				/* killed, or a zombie: its end will be reported */
+				LWP_DYING;
 	}
 	v->phase = V_RELEASING;
 	answer(v, 0);

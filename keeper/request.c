@@ -32,7 +32,7 @@ enum {
 	MAX_FDS = 16 /* received at most; the kernel closes the rest */
 };
 
-/* --- replies ------------------------------------------------------------------------------- */
+/* --- replies ----------------------------------------------------------------------- */
 
 void reply_raw(struct victim *v, const void *msg, size_t len)
 {
@@ -65,7 +65,7 @@ static void reply(struct victim *v, const union packet *p, int err)
 	reply_send(v, &p->h, err, 0, "");
 }
 
-/* --- run control --------------------------------------------------------------------------- */
+/* --- run control ------------------------------------------------------------------- */
 
 static void do_stop(struct victim *v, const union packet *p)
 {
@@ -158,7 +158,8 @@ static void do_klc(struct victim *v, const union packet *p)
 	for (struct lwp *l = v->lwps; l && !rc; l = l->next)
 		rc = l->state == LWP_STOPPED ? trace_options(l, trace_base_options(v))
 					     : -EBUSY;
-	/* Running LWPs keep their option until they stop next; our own closing rule is exact. */
+	/* Running LWPs keep their option until they stop next; our own closing rule is
+	 * exact. */
 	reply(v, p, rc == -EBUSY ? 0 : rc);
 }
 
@@ -170,7 +171,7 @@ static void do_release(struct victim *v, const union packet *p)
 		release_begin(v, (int)p->mask.mask, &p->h);
 }
 
-/* --- breakpoints ----------------------------------------------------------------------------- */
+/* --- breakpoints ------------------------------------------------------------------- */
 
 static void do_bkpt_set(struct victim *v, const union packet *p)
 {
@@ -185,7 +186,7 @@ static void do_bkpt_clear(struct victim *v, const union packet *p)
 	reply(v, p, bkpt_clear(v, p->bkpt.addr));
 }
 
-/* --- LWPs ---------------------------------------------------------------------------------- */
+/* --- LWPs -------------------------------------------------------------------------- */
 
 static struct kp_lwp describe(const struct lwp *l)
 {
@@ -286,7 +287,7 @@ static void do_siginfo(struct victim *v, const union packet *p)
 	reply_raw(v, &r, sizeof(r));
 }
 
-/* --- the two tables ------------------------------------------------------------------------- */
+/* --- the two tables ---------------------------------------------------------------- */
 
 struct request {
 	void (*fn)(struct victim *v, const union packet *p);
@@ -323,7 +324,7 @@ static bool refuses(const struct victim *v, int type)
 	return type != KP_RELEASE && (v->ended || v->phase != V_HELD);
 }
 
-/* --- the hub --------------------------------------------------------------------------------- */
+/* --- the hub ----------------------------------------------------------------------- */
 
 static void close_all(const int *fds, int n)
 {
@@ -405,7 +406,7 @@ void request_hub(void)
 	}
 }
 
-/* --- a victim's control socket ------------------------------------------------------------- */
+/* --- a victim's control socket ----------------------------------------------------- */
 
 static void last_close(struct victim *v)
 {

@@ -2,16 +2,16 @@
 /*
  * Getting an LWP past a breakpoint.
  *
- * First choice: do to its registers and stack what the instruction would have done; no other LWP
- * notices. Else the instruction must be executed: the trap leaves the text while every other
- * LWP of the victim stands (one that ran by meanwhile would miss the breakpoint), the LWP is
- * single-stepped, the trap returns. One LWP of a victim steps at a time: victim.stepper;
- * the others carry HOLD_STEPPER until it is done.
+ * First choice: do to its registers and stack what the instruction would have done; no
+ * other LWP notices. Else the instruction must be executed: the trap leaves the text
+ * while every other LWP of the victim stands (one that ran by meanwhile would miss the
+ * breakpoint), the LWP is single-stepped, the trap returns. One LWP of a victim steps
+ * at a time: victim.stepper; the others carry HOLD_STEPPER until it is done.
  *
- * Signals are blocked meanwhile (but for the faults that the instruction itself may raise: the kernel
- * kills a thread whose blocked fault is forced), so that no handler runs in between and
- * the instruction is executed once. Other stops may still come (interrupt, group stop, fork
- * as the instruction): the step is then taken up again.
+ * Signals are blocked meanwhile (but for the faults that the instruction itself may
+ * raise: the kernel kills a thread whose blocked fault is forced), so that no handler
+ * runs in between and the instruction is executed once. Other stops may still come
+ * (interrupt, group stop, fork as the instruction): the step is then taken up again.
  */
 #include <errno.h>
 #include <signal.h>
@@ -46,8 +46,8 @@ static void unblock_signals(struct lwp *l)
 	l->masked = false;
 }
 
-/* True when no other LWP can execute: LISTENING ones do not either, and one that waits for its
- * vfork child cannot. */
+/* True when no other LWP can execute: LISTENING ones do not either, and one that waits
+ * for its vfork child cannot. */
 static bool others_stand(struct victim *v, struct lwp *l)
 {
 	for (struct lwp *m = v->lwps; m; m = m->next)
@@ -143,7 +143,8 @@ static void restore(struct lwp *l)
 		bkpt_write(l->v, b, true);
 }
 
-/* Those who wait at a breakpoint of their own: while all stand, the next one steps at once. */
+/* Those who wait at a breakpoint of their own: while all stand, the next one steps at
+ * once. */
 static bool next_stepper(struct victim *v)
 {
 	for (struct lwp *m = v->lwps; m; m = m->next) {
@@ -157,8 +158,8 @@ static bool next_stepper(struct victim *v)
 	return false;
 }
 
-/* Lets those go who waited. One that is resumed may come to a step in its turn (an unseen hit
- * of a stopped LWP): the rest then wait on. */
+/* Lets those go who waited. One that is resumed may come to a step in its turn (an
+ * unseen hit of a stopped LWP): the rest then wait on. */
 static void release_others(struct victim *v)
 {
 	struct lwp *next;

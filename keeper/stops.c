@@ -2,15 +2,17 @@
 /*
  * Reacting to what wait(2) said of one LWP.
  *
- * A stop is first *taken in* (react): bookkeeping that cannot wait is done (births, exec, PC
- * moved back from behind a trap), and what the client may want to know of is noted in the
- * LWP as pending. Then it is *settled*: while the victim is being stopped the LWP just stays
- * stopped, its pending matter with it, so that two LWPs at breakpoints at once lose nothing;
- * else stops_resume() looks at what is pending, asks or tells the client, and resumes the
- * LWP unless something holds it. So every stop is acted upon exactly once, at a resume.
+ * A stop is first *taken in* (react): bookkeeping that cannot wait is done (births,
+ * exec, PC moved back from behind a trap), and what the client may want to know of is
+ * noted in the LWP as pending. Then it is *settled*: while the victim is being stopped
+ * the LWP just stays stopped, its pending matter with it, so that two LWPs at
+ * breakpoints at once lose nothing; else stops_resume() looks at what is pending, asks
+ * or tells the client, and resumes the LWP unless something holds it. So every stop is
+ * acted upon exactly once, at a resume.
  *
- * A victim may be killed at every line: any ptrace request may then answer -ESRCH. That is never
- * an error here: the end of the LWP is on its way through wait(2), and react() will see it.
+ * A victim may be killed at every line: any ptrace request may then answer -ESRCH. That
+ * is never an error here: the end of the LWP is on its way through wait(2), and react()
+ * will see it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -39,7 +41,7 @@ static void tell(struct lwp *l, int kind, unsigned want, int sig)
 	event_send(l->v, &ev);
 }
 
-/* --- ends ------------------------------------------------------------------------------ */
+/* --- ends -------------------------------------------------------------------------- */
 
 static void victim_ended(struct victim *v, pid_t tid, int status)
 {
@@ -100,7 +102,7 @@ static void ended(struct lwp *l, int status)
 		one_less(v);
 }
 
-/* --- births ------------------------------------------------------------------------------ */
+/* --- births ------------------------------------------------------------------------ */
 
 static void set_child_free(struct lwp *l)
 {
@@ -137,7 +139,8 @@ static void thread_born(struct lwp *parent, pid_t tid)
 	claim_first_stop(l);
 }
 
-/* It has ended, and its end was waited for before its birth was told: nothing more will come. */
+/* It has ended, and its end was waited for before its birth was told: nothing more will
+ * come. */
 static bool gone_already(pid_t tid)
 {
 	return syscall(SYS_tgkill, tid, tid, 0) < 0 && errno == ESRCH;
@@ -198,7 +201,7 @@ static void on_vfork_done(struct lwp *l)
 		bkpt_plant_all(v);
 }
 
-/* --- exec ---------------------------------------------------------------------------------- */
+/* --- exec -------------------------------------------------------------------------- */
 
 /* The other threads are gone, and with them whatever they were about to tell. */
 static void drop_others(struct lwp *l)
@@ -237,13 +240,14 @@ static void on_exec(struct lwp *l)
 	event_ask(l, &ev);
 }
 
-/* --- group stops, interrupts ---------------------------------------------------------------- */
+/* --- group stops, interrupts ------------------------------------------------------- */
 
 /*
  * An interrupt is reported before a signal that is pending (get_signal() looks at jobctl
- * first, measured on 6.18): the LWP may have executed our trap, its SIGTRAP still queued and
- * its PC behind the trap. Lifting the trap or detaching now would kill the victim later, so
- * such an LWP does not count as standing: it is let go on to report its SIGTRAP.
+ * first, measured on 6.18): the LWP may have executed our trap, its SIGTRAP still
+ * queued and its PC behind the trap. Lifting the trap or detaching now would kill the
+ * victim later, so such an LWP does not count as standing: it is let go on to report
+ * its SIGTRAP.
  */
 static bool trap_on_its_way(struct lwp *l)
 {
@@ -282,11 +286,11 @@ static void on_stop(struct lwp *l, int sig)
 		trace_options(l, trace_base_options(v));
 }
 
-/* --- signals and traps ------------------------------------------------------------------------ */
+/* --- signals and traps ------------------------------------------------------------- */
 
-/* True when the SIGTRAP that l stopped on is of a trap of ours, now or lately: the PC is then
- * back on it. One that was removed while the hit was on its way is told by its tombstone,
- * unless the program has a trap of its own there. */
+/* True when the SIGTRAP that l stopped on is of a trap of ours, now or lately: the PC
+ * is then back on it. One that was removed while the hit was on its way is told by its
+ * tombstone, unless the program has a trap of its own there. */
 static bool trap_is_ours(struct lwp *l)
 {
 	const struct arch *a = arch_native;
@@ -363,7 +367,7 @@ static void act_on_hit(struct lwp *l)
 	event_ask(l, &ev);
 }
 
-/* --- settle and resume --------------------------------------------------------------------------- */
+/* --- settle and resume ------------------------------------------------------------- */
 
 static void resume_now(struct lwp *l)
 {
@@ -436,7 +440,8 @@ void stops_react(struct lwp *l, int status)
 		return;
 	}
 	l->state = LWP_STOPPED;
-	l->interrupted = false; /* any trap takes a pending interrupt with it (ptrace_stop(), 6.18) */
+	/* any trap takes a pending interrupt with it (ptrace_stop(), 6.18) */
+	l->interrupted = false;
 	l->regs_valid = l->regs_dirty = false;
 	if (l->role == LWP_CHILD) {
 		set_child_free(l);

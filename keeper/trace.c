@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The only file that calls ptrace(2). One function a request, one log line each, so that
- * PGRAB_DEBUG=trace is a transcript. -ESRCH means that the LWP is not in a ptrace stop any
- * more: killed; its end will be waited for.
+ * PGRAB_DEBUG=trace is a transcript. -ESRCH means that the LWP is not in a ptrace stop
+ * any more: killed; its end will be waited for.
  */
 #include <errno.h>
 #include <string.h>
@@ -124,7 +124,8 @@ int trace_options(struct lwp *l, unsigned options)
 		    l->tid, "SETOPTIONS", options);
 }
 
-/* Writes text of a stopped thread a word at a time; for when /proc/TID/mem cannot be had. */
+/* Writes text of a stopped thread a word at a time; for when /proc/TID/mem cannot be
+ * had. */
 int trace_poke(pid_t tid, uint64_t addr, const void *bytes, size_t len)
 {
 	const uint8_t *src = bytes;

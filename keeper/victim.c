@@ -7,12 +7,12 @@
  *       +--deadline, refusal---------|----> RELEASING                    +--> IDLE, freed
  *                                    +--its end--> ended, until the client lets go
  *
- * An IDLE one is a connection without a victim, kept open by the client for its next ATTACH: making and
- * closing two socket pairs is a third of a grab and release.
+ * An IDLE one is a connection without a victim, kept open by the client for its next
+ * ATTACH: making and closing two socket pairs is a third of a grab and release.
  *
  * An all-stop asks every moving LWP and is reached when none moves. A thread that turns
- * out to be a zombie (a leader that called pthread_exit: it will report nothing before all the others
- * have ended) is found by /proc on a tick and no longer waited for.
+ * out to be a zombie (a leader that called pthread_exit: it will report nothing before
+ * all the others have ended) is found by /proc on a tick and no longer waited for.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -108,7 +108,8 @@ static void hold_lwp(struct lwp *l)
 void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr)
 {
 	if (v->stopping)
-		return; /* the first reason stands; what else is pending stays in its LWP */
+		/* the first reason stands; what else is pending stays in its LWP */
+		return;
 	log_at(LOG_KEEP, 1, v->pid, tid, "stop all, why %d what %d", why, what);
 	v->stopping = true;
 	v->stopped = false;
@@ -172,7 +173,8 @@ void victim_check_stopped(struct victim *v)
 	}
 }
 
-/* The next member in the list may be freed by a resume's consequences: start over at each. */
+/* The next member in the list may be freed by a resume's consequences: start over at
+ * each. */
 void victim_run(struct victim *v)
 {
 	v->stopping = v->stopped = false;
@@ -185,8 +187,9 @@ void victim_run(struct victim *v)
 		victim_check_stopped(v);
 }
 
-/* Those that we wait for and that cannot stop any more. The first tick only starts the clock: nearly
- * every stop is there before the second, and a look at /proc costs 10 us a thread. */
+/* Those that we wait for and that cannot stop any more. The first tick only starts the
+ * clock: nearly every stop is there before the second, and a look at /proc costs 10 us
+ * a thread. */
 static void find_dying(struct victim *v, uint64_t now)
 {
 	if (!v->stop_since)

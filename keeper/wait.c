@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting yields a value; reacting is stops.c. A stop of a thread that is not known yet (born
- * before its parent's clone event was read) is kept until somebody claims it.
+ * Waiting yields a value; reacting is stops.c. A stop of a thread that is not known yet
+ * (born before its parent's clone event was read) is kept until somebody claims it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -78,7 +78,8 @@ bool wait_claim(pid_t tid, struct wait_event *ret)
 	return false;
 }
 
-/* The victim whose leader tid is: its LWP may have been dropped as a zombie before an exec. */
+/* The victim whose leader tid is: its LWP may have been dropped as a zombie before an
+ * exec. */
 static struct victim *victim_of_leader(pid_t tid)
 {
 	struct victim *v = K.victims;

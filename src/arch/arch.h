@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a CPU is to the layers above: one const table, registers by role, first instructions
- * decoded and, where simple, emulated. Nothing generic names a register or an opcode.
+ * What a CPU is to the layers above: one const table, registers by role, first
+ * instructions decoded and, where simple, emulated. Nothing generic names a register or
+ * an opcode.
  */
 #ifndef PGRAB_ARCH_ARCH_H
 #define PGRAB_ARCH_ARCH_H

@@ -38,7 +38,8 @@ int arch_decode(const uint8_t *bytes, size_t n, struct arch_insn *ret)
 	return 0;
 }
 
-/* Fills *ret when the word is b, bl, br or blr; -ENOENT when it is a ret; 1 for others. */
+/* Fills *ret when the word is b, bl, br or blr; -ENOENT when it is a ret; 1 for
+ * others. */
 static int match_branch(uint32_t word, uint64_t addr, struct arch_branch *ret)
 {
 	struct arch_branch b = { .addr = addr };

@@ -2,12 +2,12 @@
 /*
  * Bytes into struct arch_insn, with Zydis. See table_x86_64.c.
  *
- * Zydis tells lengths, operands and branch targets of everything; a kind that is emulated is
- * named only after the raw encoding was looked at too: the one-byte opcodes below, a REX
- * prefix with W where the operand size hangs on it, and no other prefix at all. `bnd ret`,
- * `notrack jmp`, `rep ret`, `data16 call` and their like mean what each CPU makes of them,
- * so they are OTHER. Nops touch neither memory nor segments: there prefixes 66 and 2E, with
- * which assemblers fill, are let pass.
+ * Zydis tells lengths, operands and branch targets of everything; a kind that is
+ * emulated is named only after the raw encoding was looked at too: the one-byte opcodes
+ * below, a REX prefix with W where the operand size hangs on it, and no other prefix at
+ * all. `bnd ret`, `notrack jmp`, `rep ret`, `data16 call` and their like mean what each
+ * CPU makes of them, so they are OTHER. Nops touch neither memory nor segments: there
+ * prefixes 66 and 2E, with which assemblers fill, are let pass.
  */
 #include <errno.h>
 #include <string.h>
@@ -42,10 +42,12 @@ static int decode(const uint8_t *bytes, size_t n, struct decoded *ret)
 	return 0;
 }
 
-/* Index in user_regs_struct of a 64-bit general register or RIP; ARCH_NOREG for others. */
+/* Index in user_regs_struct of a 64-bit general register or RIP; ARCH_NOREG for
+ * others. */
 static uint8_t register_index(ZydisRegister reg)
 {
-	/* In the order of Zydis (and of the CPU): rax rcx rdx rbx rsp rbp rsi rdi r8 … r15. */
+	/* In the order of Zydis (and of the CPU): rax rcx rdx rbx rsp rbp rsi rdi r8 …
+	 * r15. */
 	static const uint8_t gpr[16] = { 10, 11, 12, 5, 19, 4, 13, 14,
 					 9,  8,  7,  6, 3,  2, 1,  0 };
 

@@ -3,8 +3,8 @@
  * Simple first instructions done by hand: what the CPU would do to the registers and the
  * stack, so that a breakpoint need not be lifted to get past it. See table_x86_64.c.
  *
- * Works on a copy of the registers and hands it back at the end: whatever fails, nothing has
- * changed. The stack is written last for the same reason.
+ * Works on a copy of the registers and hands it back at the end: whatever fails,
+ * nothing has changed. The stack is written last for the same reason.
  */
 #include <errno.h>
 #include <string.h>
@@ -33,8 +33,8 @@ static bool is_gpr(unsigned index)
 	return index < 15 || index == arch_native->reg_sp;
 }
 
-/* True when a jump to pc can be done by setting it. Elsewhere (non-canonical, vsyscall) the
- * CPU faults in its own way: let it. */
+/* True when a jump to pc can be done by setting it. Elsewhere (non-canonical, vsyscall)
+ * the CPU faults in its own way: let it. */
 static bool is_user_address(uint64_t pc)
 {
 	return pc >> ADDR_BITS == 0;
@@ -90,7 +90,8 @@ static int move_immediate(const struct arch_insn *insn, arch_regs_t *regs)
 	return 0;
 }
 
-/* A base of RIP means the address of the next instruction; the PC stands there already. */
+/* A base of RIP means the address of the next instruction; the PC stands there
+ * already. */
 static int load_address(const struct arch_insn *insn, arch_regs_t *regs)
 {
 	uint64_t addr = (uint64_t)insn->imm;
@@ -125,8 +126,8 @@ static int read_word(const struct mem *m, uint64_t addr, uint64_t *ret)
 	return 0;
 }
 
-/* Writes one word whole or not at all: one that lies across two pages is put back when the
- * second cannot be written. */
+/* Writes one word whole or not at all: one that lies across two pages is put back when
+ * the second cannot be written. */
 static int write_word(const struct mem *m, uint64_t addr, uint64_t word)
 {
 	uint64_t old = 0;
@@ -265,9 +266,10 @@ static int perform(const struct arch_insn *insn, arch_regs_t *regs, const struct
 }
 
 /*
- * A program that single-steps itself (TF) is owed a SIGTRAP behind the instruction, and only
- * the CPU gives it; a debugger's own TF is not in the flags that ptrace shows (Linux,
- * arch/x86/kernel/step.c). RF lasts for one instruction (Intel SDM vol. 3, 17.3.1.1).
+ * A program that single-steps itself (TF) is owed a SIGTRAP behind the instruction, and
+ * only the CPU gives it; a debugger's own TF is not in the flags that ptrace shows
+ * (Linux, arch/x86/kernel/step.c). RF lasts for one instruction (Intel SDM vol. 3,
+ * 17.3.1.1).
  */
 int arch_emulate(const struct arch_insn *insn, arch_regs_t *regs, const struct mem *m)
 {

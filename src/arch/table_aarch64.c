@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * AArch64: the table, and emulation, which has nothing to emulate yet. The theory stands in
- * table_x86_64.c. Registers are words of user_regs_struct: x0 … x30 are 0 … 30, then sp, pc,
- * pstate.
+ * AArch64: the table, and emulation, which has nothing to emulate yet. The theory
+ * stands in table_x86_64.c. Registers are words of user_regs_struct: x0 … x30 are 0 …
+ * 30, then sp, pc, pstate.
  */
 #include <elf.h>
 #include <errno.h>

@@ -3,8 +3,8 @@
  * x86-64, seen from above: one const table.
  *
  * Purpose. The layers above (keeper, handle, unwinder) know registers by role and
- * instructions by kind; this folder holds what a CPU makes of that. `arch_native` is the one
- * CPU that this build is for, chosen by meson.build by file, never by #ifdef:
+ * instructions by kind; this folder holds what a CPU makes of that. `arch_native` is
+ * the one CPU that this build is for, chosen by meson.build by file, never by #ifdef:
  *
  *	table_CPU.c	the table                          library and keeper
  *	emulate_CPU.c	simple first instructions, done    library and keeper
@@ -12,22 +12,23 @@
  *	decode_CPU.c	bytes -> struct arch_insn          library only
  *
  * The keeper decodes nothing. The client decodes the instruction under a breakpoint once
- * (with Zydis) and sends a plain struct arch_insn; the keeper emulates it at each hit. So the
- * keeper links neither Zydis nor src/mem: emulation calls the seam's operations directly.
+ * (with Zydis) and sends a plain struct arch_insn; the keeper emulates it at each hit.
+ * So the keeper links neither Zydis nor src/mem: emulation calls the seam's operations
+ * directly.
  *
  * Invariants. A kind other than OTHER is a promise: registers, flags and stack after
- * arch_emulate() are bit for bit those after the CPU itself (tests/unit/test_arch.c runs both
- * and compares, random bytes included). So decode names a kind only for plain encodings with
- * 64-bit operands; whatever else a byte string may mean is OTHER and is executed. Emulation
- * trusts no field of the value: it came through a socket.
+ * arch_emulate() are bit for bit those after the CPU itself (tests/unit/test_arch.c
+ * runs both and compares, random bytes included). So decode names a kind only for plain
+ * encodings with 64-bit operands; whatever else a byte string may mean is OTHER and is
+ * executed. Emulation trusts no field of the value: it came through a socket.
  *
  * Registers are 8-byte words of user_regs_struct (<sys/user.h>), numbered in the order of
  * PTRACE_GETREGSET(NT_PRSTATUS): r15 is 0, gs is 26.
  *
  * Threads. No state at all; any thread, at any time.
  *
- * When the victim dies right here: reads and writes of its stack fail, -EFAULT or -ESRCH is
- * handed up and *regs is untouched.
+ * When the victim dies right here: reads and writes of its stack fail, -EFAULT or
+ * -ESRCH is handed up and *regs is untouched.
  *
  * Deliberately not done: 32-bit operands (few functions begin with one), 32-bit code
  * (emulation refuses CS 0x23), user shadow stacks (x86, Linux 6.6: a thread with

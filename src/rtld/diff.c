@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What came and what left between two lists. Lists mostly grow at their end, so the part that
- * both begin with is passed over; the rest of each is sorted by identity and searched for
- * every object of the other. Without memory for that, the rest is searched one by one.
+ * What came and what left between two lists. Lists mostly grow at their end, so the
+ * part that both begin with is passed over; the rest of each is sorted by identity and
+ * searched for every object of the other. Without memory for that, the rest is searched
+ * one by one.
  */
 #include <stdbool.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Program headers, dynamic section and dynamic symbols read out of memory; see elfmem.h and
- * elf(5). Nothing here is trusted: sums wrap around harmlessly and end in a read that fails,
- * and each walk has its own limit.
+ * Program headers, dynamic section and dynamic symbols read out of memory; see elfmem.h
+ * and elf(5). Nothing here is trusted: sums wrap around harmlessly and end in a read
+ * that fails, and each walk has its own limit.
  */
 #include <elf.h>
 #include <errno.h>
@@ -125,7 +125,8 @@ static int read_dynamic(struct reader *r, struct elfmem *e)
 	return -ENOEXEC;
 }
 
-/* Finds PT_PHDR's and PT_DYNAMIC's addresses in the file's terms; 0 where there is none. */
+/* Finds PT_PHDR's and PT_DYNAMIC's addresses in the file's terms; 0 where there is
+ * none. */
 static int scan_phdrs(struct reader *r, uint64_t phdr, uint64_t phnum, uint64_t *ret_self,
 		      uint64_t *ret_dynamic)
 {
@@ -172,8 +173,8 @@ int elfmem_at_header(struct reader *r, uint64_t addr, struct elfmem *ret)
 }
 
 /*
- * Without PT_PHDR (static-PIE, the linker itself) the headers follow the ELF header, and its
- * e_entry beside AT_ENTRY tells the bias. 0 when there is no header there.
+ * Without PT_PHDR (static-PIE, the linker itself) the headers follow the ELF header,
+ * and its e_entry beside AT_ENTRY tells the bias. 0 when there is no header there.
  */
 static uint64_t bias_by_entry(struct reader *r, uint64_t phdr, uint64_t entry)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An ELF object as it lies in the victim's memory: as much of it as finding r_debug needs.
- * Of either class; every count has a bound.
+ * An ELF object as it lies in the victim's memory: as much of it as finding r_debug
+ * needs. Of either class; every count has a bound.
  */
 #ifndef PGRAB_RTLD_ELFMEM_H
 #define PGRAB_RTLD_ELFMEM_H
@@ -10,7 +10,8 @@
 
 #include "rtld/reader.h"
 
-/* What the program headers and the dynamic section say. Addresses are the victim's; 0: none. */
+/* What the program headers and the dynamic section say. Addresses are the victim's; 0:
+ * none. */
 struct elfmem {
 	uint64_t bias;       /* address in memory less address in the file */
 	uint64_t dynamic;    /* the dynamic section */
@@ -21,16 +22,18 @@ struct elfmem {
 	uint64_t gnu_hash;   /* DT_GNU_HASH */
 };
 
-/* Bytes of a word (4 or 8) of the object whose ELF header stands at addr; -ENOEXEC: none. */
+/* Bytes of a word (4 or 8) of the object whose ELF header stands at addr; -ENOEXEC:
+ * none. */
 int elfmem_word(const struct mem *m, uint64_t addr);
 
-/* The object whose ELF header stands at addr, which is its bias too (a dynamic linker). */
+/* The object whose ELF header stands at addr, which is its bias too (a dynamic
+ * linker). */
 int elfmem_at_header(struct reader *r, uint64_t addr, struct elfmem *ret);
 
 /*
  * The object with `phnum` program headers at phdr and its entry point at `entry` (an
- * executable, as the auxiliary vector tells). 0 without a dynamic section too; -ENOEXEC, or
- * as reader_read().
+ * executable, as the auxiliary vector tells). 0 without a dynamic section too;
+ * -ENOEXEC, or as reader_read().
  */
 int elfmem_at_phdr(struct reader *r, uint64_t phdr, uint64_t phnum, uint64_t entry,
 		   struct elfmem *ret);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Link maps into a list; see rtld.c. A list is built aside and put in the place of the old
- * one when it is whole.
+ * Link maps into a list; see rtld.c. A list is built aside and put in the place of the
+ * old one when it is whole.
  *
  * A link map begins, in both linkers and both classes, with five words: l_addr, l_name,
  * l_ld, l_next, l_prev. A loop is found by Brent's method: one earlier link map is
- * remembered, and moved up to the present one after 1, 2, 4, 8 … steps; so a loop of n maps,
- * entered anywhere, is noticed within 3 n steps and with no memory.
+ * remembered, and moved up to the present one after 1, 2, 4, 8 … steps; so a loop of n
+ * maps, entered anywhere, is noticed within 3 n steps and with no memory.
  */
 #include <errno.h>
 #include <stdlib.h>

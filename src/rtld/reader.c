@@ -26,8 +26,9 @@ static const struct reader_block *find_block(struct reader *r, uint64_t addr)
 	return addr - start < b->len ? b : NULL;
 }
 
-/* The bytes at hand at addr, at least one: how many, or -errno. A target made of pieces may
- * have them though it has not the beginning of their block: then they come from `spare`. */
+/* The bytes at hand at addr, at least one: how many, or -errno. A target made of pieces
+ * may have them though it has not the beginning of their block: then they come from
+ * `spare`. */
 static ssize_t borrow(struct reader *r, uint64_t addr, const uint8_t **ret,
 		      uint8_t *spare)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading a victim's structures: a handful of 4 KiB blocks kept for the time of one pass, so
- * that link maps and names, which lie close together in the linker's heap, cost one read a
- * block and not two an object; and words of either class as uint64_t.
+ * Reading a victim's structures: a handful of 4 KiB blocks kept for the time of one
+ * pass, so that link maps and names, which lie close together in the linker's heap,
+ * cost one read a block and not two an object; and words of either class as uint64_t.
  */
 #ifndef PGRAB_RTLD_READER_H
 #define PGRAB_RTLD_READER_H
@@ -43,7 +43,8 @@ int reader_words(struct reader *r, uint64_t addr, uint64_t *ret_words, size_t n)
 /* One unsigned 32-bit number. */
 int reader_u32(struct reader *r, uint64_t addr, uint32_t *ret);
 
-/* The string at addr into buf: its length, -ELOOP when no NUL lies within size, -EFAULT. */
+/* The string at addr into buf: its length, -ELOOP when no NUL lies within size,
+ * -EFAULT. */
 ssize_t reader_string(struct reader *r, uint64_t addr, char *buf, size_t size);
 
 #endif

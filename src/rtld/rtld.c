@@ -2,31 +2,34 @@
 /*
  * The dynamic linker's public state, found and read.
  *
- * Purpose. glibc and musl keep, for debuggers, a struct r_debug: the head of a list of link
- * maps, a state, and the address of an empty function (r_brk) that they call before and after
- * each change. This folder finds that struct, says which address to watch, and reads the
- * lists. It plants nothing and waits for nothing.
+ * Purpose. glibc and musl keep, for debuggers, a struct r_debug: the head of a list of
+ * link maps, a state, and the address of an empty function (r_brk) that they call
+ * before and after each change. This folder finds that struct, says which address to
+ * watch, and reads the lists. It plants nothing and waits for nothing.
  *
- * Objects. The agent, struct rtld (agent.h), of one program image: after an exec a new one
- * is made. A list, struct rtld_list, is a value that the caller owns; diff.c compares two.
- * elfmem.c reads program headers and dynamic symbols out of memory, reader.c reads memory.
+ * Objects. The agent, struct rtld (agent.h), of one program image: after an exec a new
+ * one is made. A list, struct rtld_list, is a value that the caller owns; diff.c
+ * compares two. elfmem.c reads program headers and dynamic symbols out of memory,
+ * reader.c reads memory.
  *
  * Where r_debug is. In this order, the first that is filled in (r_version > 0):
- *   1. the value of DT_DEBUG in the executable's dynamic section, which the linker fills in
- *      (AT_PHDR leads there; the bias of a PIE comes from PT_PHDR, or from AT_ENTRY);
+ *   1. the value of DT_DEBUG in the executable's dynamic section, which the linker
+ *      fills in (AT_PHDR leads there; the bias of a PIE comes from PT_PHDR, or from
+ *      AT_ENTRY);
  *   2. `_r_debug` in the linker (glibc);
  *   3. what `_dl_debug_addr` in the linker points to (musl).
- * Symbols come from the caller, who has the linker's file, or else from its dynamic symbol
- * table in memory. When the linker is run by hand (`ld.so ./prog`) the kernel knows no
- * interpreter: AT_BASE is 0 and AT_PHDR is the linker's own. Then the image at AT_PHDR is
- * asked for these symbols; a static program has none of them in its dynamic table.
+ * Symbols come from the caller, who has the linker's file, or else from its dynamic
+ * symbol table in memory. When the linker is run by hand (`ld.so ./prog`) the kernel
+ * knows no interpreter: AT_BASE is 0 and AT_PHDR is the linker's own. Then the image at
+ * AT_PHDR is asked for these symbols; a static program has none of them in its dynamic
+ * table.
  *
  * What to watch. r_brk once it is filled in. Before (at the exec stop all of r_debug is
  * zero) `_dl_debug_state`, which is what both linkers put there.
  *
  * Namespaces. Since 2.35 glibc sets r_version to 2 when dlmopen makes a namespace; r_next
- * then stands behind r_ldbase and leads to the r_debug of the next. A version of 1 promises
- * nothing behind r_ldbase (musl has other data there), so it is not read.
+ * then stands behind r_ldbase and leads to the r_debug of the next. A version of 1
+ * promises nothing behind r_ldbase (musl has other data there), so it is not read.
  *
  * Invariants. Nothing that comes from the victim is trusted: the chain has at most
  * RTLD_MAX_NAMESPACES parts, all lists together RTLD_MAX_OBJECTS objects, a name
@@ -36,11 +39,12 @@
  * Threads. None, no lock: the owner of the agent has one.
  *
  * When the victim dies right here. A read fails, -ESRCH or -EFAULT goes up, the caller's
- * list stays as it was. A victim that runs on while its lists are read (a read-only handle)
- * may show a list that never was, or garbage: in bounded time, and the caller reads again.
+ * list stays as it was. A victim that runs on while its lists are read (a read-only
+ * handle) may show a list that never was, or garbage: in bounded time, and the caller
+ * reads again.
  *
- * Deliberately not done: namespaces of glibc before 2.35 (they are in no public structure),
- * static programs that call dlopen, prelinked bias of the linker itself.
+ * Deliberately not done: namespaces of glibc before 2.35 (they are in no public
+ * structure), static programs that call dlopen, prelinked bias of the linker itself.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -54,7 +58,7 @@ enum {
 	MAX_VERSION = 255, /* r_version: 2 is the highest yet; much more is garbage */
 };
 
-/* --- making the agent ---------------------------------------------------------------- */
+/* --- making the agent -------------------------------------------------------------- */
 
 /* Asks the caller first: a file cannot be changed by the victim as its memory can. */
 static uint64_t find_symbol(struct rtld *r, const struct rtld_target *t,
@@ -151,7 +155,7 @@ void rtld_free(struct rtld *r)
 	free(r);
 }
 
-/* --- r_debug ------------------------------------------------------------------------- */
+/* --- r_debug ----------------------------------------------------------------------- */
 
 /* r_version and r_state are ints, each followed by padding in the 64-bit class, which may
  * hold anything. */
@@ -246,7 +250,7 @@ uint64_t rtld_watch_addr(struct rtld *r)
 	return r->brk ? r->brk : r->state_func;
 }
 
-/* --- the chain of namespaces --------------------------------------------------------- */
+/* --- the chain of namespaces ------------------------------------------------------- */
 
 int rtld_walk_start(struct rtld *r, struct rtld_walk *w)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The dynamic linker's public state: r_debug, its link maps, its namespaces. Reads a target
- * through the memory seam and *returns* the address to watch; it knows no breakpoints.
- * The victim's memory is not to be trusted: every list has a bound in length and time.
+ * The dynamic linker's public state: r_debug, its link maps, its namespaces. Reads a
+ * target through the memory seam and *returns* the address to watch; it knows no
+ * breakpoints. The victim's memory is not to be trusted: every list has a bound in
+ * length and time.
  */
 #ifndef PGRAB_RTLD_RTLD_H
 #define PGRAB_RTLD_RTLD_H
@@ -59,9 +60,10 @@ struct rtld_list {
 };
 
 /*
- * Makes the agent. Before the dynamic linker has run (at exec) this works too: the address
- * to watch comes from the linker's own symbols, the lists are empty until it has set up.
- * -ENOENT: a static program, no dynamic linker; -ENOEXEC: a linker that has no r_debug to find.
+ * Makes the agent. Before the dynamic linker has run (at exec) this works too: the
+ * address to watch comes from the linker's own symbols, the lists are empty until it
+ * has set up. -ENOENT: a static program, no dynamic linker; -ENOEXEC: a linker that has
+ * no r_debug to find.
  */
 int rtld_new(const struct rtld_target *target, struct rtld **ret);
 void rtld_free(struct rtld *r); /* NULL: nothing */
@@ -86,8 +88,8 @@ void rtld_list_fini(struct rtld_list *l);
 /* Called for one difference: an object of `to` that `from` has not, or the reverse. */
 typedef void rtld_diff_f(void *arg, const struct rtld_object *obj);
 
-/* Compares whole lists (identity: link_map, base, dynamic, lmid and name): first `gone` for what left, then
- * `came` for what is new, each in list order. O(n log n) at most. */
+/* Compares whole lists (identity: link_map, base, dynamic, lmid and name): first `gone`
+ * for what left, then `came` for what is new, each in list order. O(n log n) at most. */
 void rtld_diff(const struct rtld_list *from, const struct rtld_list *to,
 	       rtld_diff_f *gone, rtld_diff_f *came, void *arg);
 

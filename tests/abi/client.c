@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client as anybody would write it from the headers: built against the installed library
- * through pkg-config alone. Creates /bin/ls, holds it at main, lists its objects, looks up
- * a symbol of its libc, lets it run and is told how it ended.
+ * A client as anybody would write it from the headers: built against the installed
+ * library through pkg-config alone. Creates /bin/ls, holds it at main, lists its
+ * objects, looks up a symbol of its libc, lets it run and is told how it ended.
  */
 #include <dtrace.h>
 #include <stdio.h>

@@ -123,8 +123,9 @@ static _Noreturn void be_the_test(const struct harness_test *test, pid_t runner)
 {
 	static struct leaks_own before;
 
-	/* A group of its own, whose parent is in another of the session: in an orphaned group, as
-	 * a runner that is a session leader is in, the kernel discards SIGTSTP. */
+	/* A group of its own, whose parent is in another of the session: in an orphaned
+	 * group, as a runner that is a session leader is in, the kernel discards
+	 * SIGTSTP. */
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != runner)

@@ -533,8 +533,8 @@ static void test_keeper_killed_before_create(void **state)
 	close(pidfd);
 }
 
-/* A keeper that does not answer: the grab ends in time, and what it asked for is undone when
- * the keeper comes to it. */
+/* A keeper that does not answer: the grab ends in time, and what it asked for is undone
+ * when the keeper comes to it. */
 static void test_keeper_stopped(void **state)
 {
 	volatile unsigned *count;

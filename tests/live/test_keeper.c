@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the keeper promises whoever the client is: a decider that does not answer never
- * freezes a victim, one victim or client that stands still delays no other, every attach has a
- * deadline and leaves nothing, and a victim survives whatever becomes of the client while
- * breakpoints are being hit.
+ * freezes a victim, one victim or client that stands still delays no other, every
+ * attach has a deadline and leaves nothing, and a victim survives whatever becomes of
+ * the client while breakpoints are being hit.
  *
- * The victims are forks of the test, so that the addresses of their functions are known; they
- * count in memory shared with it.
+ * The victims are forks of the test, so that the addresses of their functions are
+ * known; they count in memory shared with it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -68,7 +68,7 @@ static void die_with_parent(void)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
-/* --- victims ------------------------------------------------------------------------------- */
+/* --- victims ----------------------------------------------------------------------- */
 
 static void *beat_for_ever(void *arg)
 {
@@ -93,7 +93,8 @@ static pid_t start_beating(int threads)
 	_exit(42);
 }
 
-/* A child that calls what carries the breakpoint: a trap left in its text would kill it. */
+/* A child that calls what carries the breakpoint: a trap left in its text would kill
+ * it. */
 static void fork_one(void)
 {
 	int status;
@@ -166,7 +167,7 @@ static pid_t start_in_vfork(void)
 		pause();
 }
 
-/* --- the client ---------------------------------------------------------------------------- */
+/* --- the client -------------------------------------------------------------------- */
 
 static struct arch_insn decode(void (*fn)(void))
 {
@@ -258,10 +259,10 @@ static void progresses(long n)
 	await(atomic_load(&board->calls) >= from + n);
 }
 
-/* --- tests --------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------- */
 
-/* Breaks when a question has no default, or when an unattended victim is made to wait each time: 200
- * calls would then take 20 s. */
+/* Breaks when a question has no default, or when an unattended victim is made to wait
+ * each time: 200 calls would then take 20 s. */
 static void a_stopped_client_freezes_no_victim(void)
 {
 	pid_t victim, client;
@@ -287,7 +288,8 @@ static void a_stopped_client_freezes_no_victim(void)
 	assert_int_equal(end_of(victim), 42 << 8);
 }
 
-/* Breaks when the keeper waits for one victim, or for one answer, before it serves the next. */
+/* Breaks when the keeper waits for one victim, or for one answer, before it serves the
+ * next. */
 static void a_standing_victim_delays_no_other(void)
 {
 	struct hold_event ev;
@@ -353,7 +355,8 @@ static void an_attach_has_a_deadline_and_blocks_nobody(void)
 	kill_and_reap(other);
 }
 
-/* Breaks when the death of the client leaves a trap in the text, a PC behind one, or a tracer. */
+/* Breaks when the death of the client leaves a trap in the text, a PC behind one, or a
+ * tracer. */
 static void victims_survive_a_killed_client(void)
 {
 	for (int round = 0; round < 40; round++) {
@@ -372,8 +375,8 @@ static void victims_survive_a_killed_client(void)
 	}
 }
 
-/* Mistakes 9 and 13. Breaks when a child inherits a trap, or when the first of several forks that ends
- * plants them again under a vfork child. */
+/* Mistakes 9 and 13. Breaks when a child inherits a trap, or when the first of several
+ * forks that ends plants them again under a vfork child. */
 static void forked_children_run_free(void)
 {
 	struct hold_event ev;
@@ -393,8 +396,9 @@ static void forked_children_run_free(void)
 	assert_int_equal(atomic_load(&board->wrong), 0);
 }
 
-/* Mistake 22. Breaks when two LWPs at a breakpoint at once lose one, when a removal races with a
- * hit on its way, or when a release detaches a thread whose SIGTRAP is still to come. */
+/* Mistake 22. Breaks when two LWPs at a breakpoint at once lose one, when a removal
+ * races with a hit on its way, or when a release detaches a thread whose SIGTRAP is
+ * still to come. */
 static void set_and_cleared_under_fire(void)
 {
 	struct arch_insn insn = decode(emulated);
@@ -424,7 +428,8 @@ static void set_and_cleared_under_fire(void)
 	assert_int_equal(end_of(victim), 42 << 8);
 }
 
-/* Every hit is seen exactly once: the victim counts its calls, the client its questions. */
+/* Every hit is seen exactly once: the victim counts its calls, the client its
+ * questions. */
 static void count_hits(void (*fn)(void), long enough)
 {
 	struct arch_insn insn = decode(fn);
@@ -452,11 +457,13 @@ static void count_hits(void (*fn)(void), long enough)
 	hold_release(h, HOLD_RELEASE_RUN);
 	end_of(victim);
 	calls = atomic_load(&board->calls) - calls;
-	/* A thread that stood behind fn when the trap came counts a call without a hit. */
+	/* A thread that stood behind fn when the trap came counts a call without a
+	 * hit. */
 	assert_true(calls >= hits && calls <= hits + 4);
 }
 
-/* Mistake 22. Breaks when of two LWPs at a breakpoint one is lost, or one is seen twice. */
+/* Mistake 22. Breaks when of two LWPs at a breakpoint one is lost, or one is seen
+ * twice. */
 static void hits_are_exact_when_emulated(void)
 {
 	count_hits(emulated, 20000);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * src/arch on x86-64. The truth is the CPU: each instruction is run natively, between a stub
- * that loads every register and flag and one that stores them, and the outcome (registers,
- * flags, PC, stack) is compared with arch_emulate() on the same input, bit by bit.
+ * src/arch on x86-64. The truth is the CPU: each instruction is run natively, between a
+ * stub that loads every register and flag and one that stores them, and the outcome
+ * (registers, flags, PC, stack) is compared with arch_emulate() on the same input, bit
+ * by bit.
  *
- * The arena is one RWX mapping: code pages filled with int3, then a page of state that the
- * stubs reach by RIP, then the stack. Where the emulation says that the PC goes, a jump to the
- * store stub is laid; a CPU that goes anywhere else runs into int3 and the test dies.
+ * The arena is one RWX mapping: code pages filled with int3, then a page of state that
+ * the stubs reach by RIP, then the stack. Where the emulation says that the PC goes, a
+ * jump to the store stub is laid; a CPU that goes anywhere else runs into int3 and the
+ * test dies.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -128,7 +130,8 @@ static void emit_stubs(void)
 		p = emit_stack_op(p, 0x50, saved[i]);
 	p = emit_rip(p, "\x48\x89\x25", 3, offsetof(struct state, host_rsp));
 	p = emit_rip(p, "\x48\x8d\x25", 3, offsetof(struct state, in_flags));
-	*p++ = 0x9d; /* popfq, then every register in turn, rsp's place skipped into rbp */
+	/* popfq, then every register in turn, rsp's place skipped into rbp */
+	*p++ = 0x9d;
 	for (unsigned i = 0; i < 16; i++)
 		p = emit_stack_op(p, 0x58, i == 4 ? 5 : i);
 	p = emit_rip(p, "\x48\x8b\x25", 3, offsetof(struct state, in[4]));
@@ -528,7 +531,7 @@ static void random_bytes_equal_cpu(void **unused)
 	assert_true(kinds & 1u << ARCH_INSN_NOP);
 }
 
-/* --- what must not be emulated ------------------------------------------------------- */
+/* --- what must not be emulated ----------------------------------------------------- */
 
 static unsigned kind_of(const char *bytes, size_t n)
 {
@@ -602,7 +605,7 @@ static void cut_off_bytes_are_refused(void **unused)
 	assert_int_equal(insn.kind, 77);
 }
 
-/* --- emulation refuses, and then nothing has changed --------------------------------- */
+/* --- emulation refuses, and then nothing has changed ------------------------------- */
 
 static ssize_t fail_access(void *ctx, uint64_t addr, void *buf, size_t len)
 {
@@ -653,7 +656,8 @@ static void refusals_change_nothing(void **unused)
 	expect_refusal(&insn, &regs, &shadow_mem, -ENOTSUP);
 }
 
-/* A value from a broken client: whatever its bytes, no stray access and a clean answer. */
+/* A value from a broken client: whatever its bytes, no stray access and a clean
+ * answer. */
 static void garbage_values_are_survived(void **unused)
 {
 	for (unsigned i = 0; i < 100000; i++) {
@@ -675,7 +679,7 @@ static void garbage_values_are_survived(void **unused)
 	}
 }
 
-/* --- the first branch ---------------------------------------------------------------- */
+/* --- the first branch -------------------------------------------------------------- */
 
 static struct mem code_at(struct mem_pieces *pieces, struct mem_piece *piece,
 			  const void *bytes, size_t n)
@@ -694,8 +698,8 @@ static int next_branch(const char *bytes, size_t n, size_t max, struct arch_bran
 	return arch_next_branch(&m, 0x401000, max, ret);
 }
 
-/* The entry point of a static program: xor, mov, pop, mov, and, push, push, xor, xor, mov,
- * call __libc_start_main, hlt. */
+/* The entry point of a static program: xor, mov, pop, mov, and, push, push, xor, xor,
+ * mov, call __libc_start_main, hlt. */
 static const char entry[] = "\x31\xed\x49\x89\xd1\x5e\x48\x89\xe2\x48\x83\xe4\xf0\x50\x54"
 			    "\x45\x31\xc0\x31\xc9\x48\xc7\xc7\x00\x10\x40\x00"
 			    "\xe8\x10\x00\x00\x00\xf4";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * src/rtld: on this very process, compared with what the C library says of itself; on fake
- * memory that is well formed, and on fake memory that lies.
+ * src/rtld: on this very process, compared with what the C library says of itself; on
+ * fake memory that is well formed, and on fake memory that lies.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -268,7 +268,7 @@ static void linker_run_by_hand_is_found(void **unused)
 	mem_live_fini(&live);
 }
 
-/* --- fake memory --------------------------------------------------------------------- */
+/* --- fake memory ------------------------------------------------------------------- */
 
 enum {
 	EXE = 0x400000, /* program headers, dynamic section */
@@ -520,7 +520,7 @@ static void other_class_and_plain_hash(void **unused)
 	rtld_list_fini(&l);
 }
 
-/* --- fake memory that lies ----------------------------------------------------------- */
+/* --- fake memory that lies --------------------------------------------------------- */
 
 static void loops_are_errors(void **unused)
 {
@@ -747,7 +747,7 @@ static void noise_is_survived(void **unused)
 		(void)exercise();
 }
 
-/* --- comparing lists ----------------------------------------------------------------- */
+/* --- comparing lists --------------------------------------------------------------- */
 
 static struct rtld_list make_list(size_t n, uint64_t from, uint64_t step)
 {

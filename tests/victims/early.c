@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A library whose constructor and destructor write: libvictim_early.so, needed by `ctors`. */
+/* A library whose constructor and destructor write: libvictim_early.so, needed by
+ * `ctors`. */
 #include <unistd.h>
 
 __attribute__((visibility("default"))) int victim_early(void);

@@ -52,7 +52,8 @@ static inline void obey_line(const struct order *orders, char *line)
 	tell("what? %s", line);
 }
 
-/* Obeys until the end of stdin. Unbuffered, so that stdin shared with a child is not eaten. */
+/* Obeys until the end of stdin. Unbuffered, so that stdin shared with a child is not
+ * eaten. */
 static inline void obey(const struct order *orders)
 {
 	char line[4096];

@@ -182,6 +182,7 @@ dt_bkpt_t *dt_proc_bpcreate(dtrace_hdl_t *dtp, struct ps_prochandle *P, uintptr_
 	dt_proc_t *dpr = dt_record_use(dtp, P);
 	struct dt_bkpt *bp = NULL;
 	int rc = -EBADF;
+	DT_NOCANCEL;
 
 	if (!dpr) {
 		dt_fail(dtp, EDT_BADPROC, NULL);

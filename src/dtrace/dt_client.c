@@ -14,6 +14,7 @@ void dtrace_proc_continue(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 {
 	dt_proc_t *dpr = dt_record_use(dtp, P);
 	bool parked;
+	DT_NOCANCEL;
 
 	if (!dpr) {
 		dt_fail(dtp, EDT_BADPROC, NULL);
@@ -36,6 +37,7 @@ int dt_proc_stop(dtrace_hdl_t *dtp, struct ps_prochandle *P, unsigned bits)
 {
 	dt_proc_t *dpr = dt_record_use(dtp, P);
 	int err = 0;
+	DT_NOCANCEL;
 
 	if (!dpr)
 		return dt_fail(dtp, EDT_BADPROC, NULL);
@@ -55,6 +57,7 @@ unsigned dt_proc_stops(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 {
 	dt_proc_t *dpr = dt_record_use(dtp, P);
 	unsigned bits;
+	DT_NOCANCEL;
 
 	if (!dpr) {
 		dt_fail(dtp, EDT_BADPROC, NULL);
@@ -105,6 +108,7 @@ void dt_proc_lock(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 void dt_proc_unlock(dtrace_hdl_t *dtp, struct ps_prochandle *P)
 {
 	dt_proc_t *dpr = dt_record_use(dtp, P);
+	DT_NOCANCEL;
 
 	if (!dpr)
 		return;

@@ -97,6 +97,8 @@ dtrace_hdl_t *dtrace_open(int version, int flags, int *errp)
 
 TS_UNCHECKED void dtrace_close(dtrace_hdl_t *dtp)
 {
+	DT_NOCANCEL;
+
 	if (!dtp)
 		return;
 	dt_destroy_all(dtp);

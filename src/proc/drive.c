@@ -335,10 +335,7 @@ static int wait_once(struct ps_prochandle *P, const struct timespec *end)
 		return -ETIMEDOUT;
 	if (!P->driven && !P->polling)
 		return poll_once(P, ms);
-	if (end)
-		pthread_cond_timedwait(&P->cond, &P->lock, end);
-	else
-		pthread_cond_wait(&P->cond, &P->lock);
+	handle_sleep(P, end);
 	return 0;
 }
 

@@ -12,7 +12,7 @@
  * keeper are made under it: they never wait for the victim. The session layer's record
  * lock is above it. Snapshots are immutable and counted: a look-up takes a reference
  * under the lock and searches without. A host may cancel its threads: never while they
- * hold the lock, and a cancelled waiter leaves the wheel to the next.
+ * hold the lock; a wait can be cancelled, and who drove leaves the wheel to the next.
  *
  * Driving (control.h). Events are taken from the keeper by one thread at a time. A bare
  * handle is driven by whoever waits: one waiter polls without the lock, the others sleep
@@ -116,6 +116,24 @@ void handle_unlock(struct ps_prochandle *P)
 {
 	pthread_mutex_unlock(&P->lock);
 	pthread_setcancelstate(cancel_state, NULL);
+}
+
+/* pthread_cond_wait(3) has taken the lock again for the cancelled thread. */
+static void cancelled_asleep(void *arg)
+{
+	handle_unlock(arg);
+}
+
+void handle_sleep(struct ps_prochandle *P, const struct timespec *end)
+{
+	pthread_cleanup_push(cancelled_asleep, P);
+	pthread_setcancelstate(cancel_state, NULL);
+	if (end)
+		pthread_cond_timedwait(&P->cond, &P->lock, end);
+	else
+		pthread_cond_wait(&P->cond, &P->lock);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	pthread_cleanup_pop(0);
 }
 
 int handle_fail(int err)

@@ -83,7 +83,9 @@ handle_new(pid_t pid,
 void handle_free(struct ps_prochandle *P);
 void handle_lock(struct ps_prochandle *P);
 void handle_unlock(struct ps_prochandle *P);
-int handle_fail(int err); /* sets errno from 0 or -errno; 0 or -1 */
+void handle_sleep(struct ps_prochandle *P,
+		  const struct timespec *end); /* on the condition; NULL: for ever */
+int handle_fail(int err);                      /* sets errno from 0 or -errno; 0 or -1 */
 
 /* --- drive.c: call with the lock held --- */
 void drive_apply(struct ps_prochandle *P, const struct hold_event *ev);

@@ -155,11 +155,11 @@ static void *wait_for_ever(void *arg)
 	return NULL;
 }
 
-/* A host cancels the thread that drives: the others go on waiting and see the stop. */
+/* A host cancels threads that wait, the one that drives among them: the rest see the stop. */
 static void test_cancelled(void)
 {
+	pthread_t cancelled[3], other;
 	struct ps_prochandle *P;
-	pthread_t first, second;
 	struct shared *s;
 	void *got;
 	pid_t pid;
@@ -168,16 +168,21 @@ static void test_cancelled(void)
 		harness_skip("under ThreadSanitizer");
 	pid = start(beating, &s);
 	P = grab(pid, PGRAB_NOSTOP);
-	pthread_create(&first, NULL, wait_for_ever, P);
-	usleep(20000);
-	pthread_create(&second, NULL, wait_for_stop, P);
-	usleep(20000);
-	pthread_cancel(first);
-	pthread_join(first, &got);
-	assert_true(got == PTHREAD_CANCELED);
-	assert_int_equal(Pdstop(P), 0);
-	pthread_join(second, &got);
-	assert_int_equal((intptr_t)got, PS_STOP);
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < 3; i++)
+			pthread_create(&cancelled[i], NULL, wait_for_ever, P);
+		pthread_create(&other, NULL, wait_for_stop, P);
+		usleep(1000);
+		for (int i = 0; i < 3; i++) {
+			pthread_cancel(cancelled[i]);
+			pthread_join(cancelled[i], &got);
+			assert_true(got == PTHREAD_CANCELED);
+		}
+		assert_int_equal(Pdstop(P), 0);
+		pthread_join(other, &got);
+		assert_int_equal((intptr_t)got, PS_STOP);
+		assert_int_equal(Psetrun(P, 0, 0), 0);
+	}
 	Prelease(P, 0);
 	end(pid);
 }

@@ -375,6 +375,8 @@ static uid_t nobody(void)
 }
 
 /* A copy of the victim with another mode, where everybody may execute it. */
+/* A folder that everybody may enter, with the victim, and with the keeper, since the build may
+ * lie where only its owner may look. */
 static const char *copy_victim(mode_t mode)
 {
 	static char path[64];
@@ -388,7 +390,21 @@ static const char *copy_victim(mode_t mode)
 		 path);
 	check_eq(system(command), 0);
 	check(!chmod(path, mode));
+	if (getenv("PGRAB_KEEPER")) {
+		snprintf(command, sizeof(command), "cp '%s' %.*s/pgrab-keeper",
+			 getenv("PGRAB_KEEPER"), (int)strlen(path) - 2, path);
+		check_eq(system(command), 0);
+	}
 	return path;
+}
+
+static const char *keeper_beside(const char *path)
+{
+	static char keeper[96];
+
+	snprintf(keeper, sizeof(keeper), "%.*s/pgrab-keeper", (int)strlen(path) - 2,
+		 path);
+	return keeper;
 }
 
 static void remove_copy(const char *path)
@@ -396,6 +412,7 @@ static void remove_copy(const char *path)
 	char dir[64];
 
 	snprintf(dir, sizeof(dir), "%.*s", (int)strlen(path) - 2, path);
+	unlink(keeper_beside(path));
 	unlink(path);
 	rmdir(dir);
 }
@@ -413,6 +430,8 @@ static void as_nobody(void (*fn)(const char *), const char *path)
 	pid_t pid = fork();
 
 	if (!pid) {
+		if (getenv("PGRAB_KEEPER"))
+			setenv("PGRAB_KEEPER", keeper_beside(path), 1);
 		drop_privileges(uid);
 		fn(path);
 		_exit(0);

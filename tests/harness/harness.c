@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,8 +40,7 @@ struct verdict {
 
 static struct verdict *verdict;
 
-/* --- time
- * ----------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------- */
 
 int64_t harness_now_ms(void)
 {
@@ -64,8 +64,7 @@ bool harness_wait_a_little(int64_t end)
 	return harness_now_ms() < end;
 }
 
-/* --- inside the test
- * ------------------------------------------------------------------ */
+/* --- inside the test -------------------------------------------------------------------- */
 
 static void say(const char *fmt, va_list args)
 {
@@ -137,8 +136,7 @@ static _Noreturn void be_the_test(const struct harness_test *test, pid_t runner)
 	exit(0); /* not _exit: sanitizers report there */
 }
 
-/* --- the runner
- * ----------------------------------------------------------------------- */
+/* --- the runner ------------------------------------------------------------------------- */
 
 /* Waits for the test's process and reaps it: its wait status, or -1 after the timeout. */
 static int await_test(pid_t pid, unsigned seconds)
@@ -235,6 +233,21 @@ static int list(const struct harness_test *tests)
 	return 0;
 }
 
+static void *do_nothing(void *arg)
+{
+	return arg;
+}
+
+/* ThreadSanitizer starts a thread of its own with the first one, and again in each forked
+ * child: done here, it is no test's. */
+static void start_first_thread(void)
+{
+	pthread_t thread;
+
+	if (HARNESS_TSAN && !pthread_create(&thread, NULL, do_nothing, NULL))
+		pthread_join(thread, NULL);
+}
+
 static int prepare(void)
 {
 	verdict = mmap(NULL, sizeof(*verdict), PROT_READ | PROT_WRITE,
@@ -243,6 +256,7 @@ static int prepare(void)
 		printf("Bail out! cannot prepare: %s\n", strerror(errno));
 		return -1;
 	}
+	start_first_thread();
 	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	return 0;

@@ -42,8 +42,14 @@ struct harness_test {
 /* Runs what the command line names: the exit status of the program. */
 int harness_main(int argc, char **argv, const struct harness_test *tests);
 
-/* --- verdicts
- * ------------------------------------------------------------------------- */
+/* Is this a build with ThreadSanitizer? It makes a vfork a fork. */
+#ifdef __SANITIZE_THREAD__
+#define HARNESS_TSAN 1
+#else
+#define HARNESS_TSAN 0
+#endif
+
+/* --- verdicts --------------------------------------------------------------------------- */
 
 _Noreturn void harness_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -81,8 +87,7 @@ void harness_check_string(const char *file, int line, const char *what, const ch
 #define assert_memory_equal(a, b, n)                                                     \
 	harness_check(__FILE__, __LINE__, #a " == " #b, !memcmp(a, b, n))
 
-/* --- waiting
- * -------------------------------------------------------------------------- */
+/* --- waiting ---------------------------------------------------------------------------- */
 
 /* Milliseconds, CLOCK_MONOTONIC. */
 int64_t harness_now_ms(void);
@@ -105,8 +110,7 @@ bool harness_wait_a_little(int64_t end);
 		harness_check(__FILE__, __LINE__, "await " #cond, harness_more);         \
 	} while (0)
 
-/* --- processes
- * ------------------------------------------------------------------------ */
+/* --- processes -------------------------------------------------------------------------- */
 
 /* What /proc says of one process. */
 struct harness_process {

@@ -287,8 +287,10 @@ void reply_send(struct victim *v, const struct kp_header *req, int err, int valu
 		const char *text);
 void release_begin(struct victim *v, int mode, const struct kp_header *req);
 void release_last_close(struct victim *v); /* by klc, outside stop respected */
-void release_standing(struct victim *v);   /* every LWP stands: detach */
-void release_gone(struct victim *v);       /* the victim died on the way */
+bool release_one(
+	struct lwp *l); /* it stands: detached, when the release needs no other */
+void release_standing(struct victim *v); /* every LWP stands: detach */
+void release_gone(struct victim *v);     /* the victim died on the way */
 void reply_raw(struct victim *v, const void *msg, size_t len);
 
 /* --- main.c, crash.c --------------------------------------------------------------- */

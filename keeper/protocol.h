@@ -30,8 +30,8 @@ enum {
 	KP_HUB_FD = 3,        /* the keeper's end of the hub at its start */
 	KP_CLIENT_FD = 4,     /* a pidfd of the client at its start */
 	KP_MAX_BKPTS = 65536, /* breakpoints in one victim */
-	KP_MAX_LWPS = 64,     /* LWPs in one reply to KP_LWPS */
-	KP_MAX_REGS = 32,     /* register sets in one reply to KP_REGS_ALL */
+	KP_MAX_LWPS = 256,    /* LWPs in one reply to KP_LWPS */
+	KP_MAX_REGS = 128,    /* register sets in one reply to KP_REGS_ALL */
 	KP_TEXT = 160,        /* bytes of a fault's text */
 };
 

@@ -47,6 +47,45 @@ static void begin_kill(struct victim *v)
 		release_gone(v);
 }
 
+/* Run needs no LWP to wait for another: the text is clean. Stop does, unless somebody else's stop
+ * is in force, which the kernel keeps. */
+static bool one_by_one(const struct victim *v)
+{
+	return v->phase == V_RELEASING &&
+	       (v->release_mode != KP_RELEASE_STOP || v->outstop);
+}
+
+static void detach(struct lwp *l)
+{
+	lwp_flush(l);
+	if (trace_detach(l, l->group ? 0 : l->sig))
+		l->state = LWP_DYING; /* killed: its end will be reported */
+	else
+		lwp_free(l);
+}
+
+bool release_one(struct lwp *l)
+{
+	struct victim *v = l->v;
+
+	if (!one_by_one(v))
+		return false;
+	detach(l);
+	victim_check_stopped(v);
+	return true;
+}
+
+static void detach_standing(struct victim *v)
+{
+	struct lwp *next;
+
+	for (struct lwp *l = v->lwps; l; l = next) {
+		next = l->next;
+		if (l->state == LWP_STOPPED)
+			detach(l);
+	}
+}
+
 void release_begin(struct victim *v, int mode, const struct kp_header *req)
 {
 	log_at(LOG_KEEP, 1, v->pid, 0, "release, mode %d", mode);
@@ -65,12 +104,13 @@ void release_begin(struct victim *v, int mode, const struct kp_header *req)
 	v->phase = V_RELEASING;
 	close_questions(v);
 	bkpt_lift_all(v);
-	if (!v->stopping) {
+	if (one_by_one(v))
+		detach_standing(v);
+	v->stopped = false;
+	if (v->stopping)
+		victim_check_stopped(v);
+	else
 		victim_stop(v, KP_WHY_REQUESTED, 0, v->pid, 0);
-	} else if (v->stopped || victim_standing(v)) {
-		v->stopped = true;
-		release_standing(v);
-	}
 }
 
 void release_last_close(struct victim *v)
@@ -88,23 +128,7 @@ void release_last_close(struct victim *v)
 
 static void detach_all(struct victim *v)
 {
-	struct lwp *next;
-
-	for (struct lwp *l = v->lwps; l; l = next) {
-		int rc = -ESRCH;
-
-		next = l->next;
-		if (l->state == LWP_STOPPED) {
-			lwp_flush(l);
-			rc = trace_detach(l, l->group ? 0 : l->sig);
-		}
-		if (!rc)
-			lwp_free(l);
-		else
-			l->state =
-				/* killed, or a zombie: its end will be reported */
-				LWP_DYING;
-	}
+	detach_standing(v);
 	v->phase = V_RELEASING;
 	answer(v, 0);
 }

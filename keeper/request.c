@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "keeper/keeper.h"
 #include "os/procfs.h"
 #include "util/log.h"
+#include "util/scope.h"
 
 /* Room for the longest request and a byte more, so that a longer one is noticed. */
 union packet {
@@ -199,49 +201,50 @@ static struct kp_lwp describe(const struct lwp *l)
 	return k;
 }
 
-/* The member with the smallest tid above `after`, NULL at the end. */
-static struct lwp *next_by_tid(struct victim *v, pid_t after)
+static int by_tid(const void *a, const void *b)
 {
-	struct lwp *best = NULL;
+	const struct lwp *const *x = a, *const *y = b;
 
-	for (struct lwp *l = v->lwps; l; l = l->next)
-		if (l->tid > after && (!best || l->tid < best->tid))
-			best = l;
-	return best;
+	return ((*x)->tid > (*y)->tid) - ((*x)->tid < (*y)->tid);
 }
 
-static struct lwp *first_of_page(struct victim *v, uint32_t start)
+/* The members in ascending order, allocated; NULL: no memory. */
+static struct lwp **sorted(struct victim *v)
 {
-	struct lwp *l = next_by_tid(v, 0);
+	struct lwp **all = calloc(v->nlwps + 1, sizeof(*all));
+	size_t n = 0;
 
-	while (l && start--)
-		l = next_by_tid(v, l->tid);
-	return l;
+	if (!all)
+		return NULL;
+	for (struct lwp *l = v->lwps; l; l = l->next)
+		all[n++] = l;
+	qsort(all, n, sizeof(*all), by_tid);
+	return all;
 }
 
 static void do_lwps(struct victim *v, const union packet *p)
 {
+	_cleanup_free_ struct lwp **all = sorted(v);
 	struct kp_lwps r;
-	struct lwp *l = first_of_page(v, p->page.start);
 
 	memset(&r, 0, sizeof(r));
-	fill_reply(&r.r, &p->h, sizeof(r), 0, (int)v->nlwps, "");
-	for (; l && r.n < KP_MAX_LWPS; l = next_by_tid(v, l->tid))
-		r.lwp[r.n++] = describe(l);
+	fill_reply(&r.r, &p->h, sizeof(r), all ? 0 : -ENOMEM, (int)v->nlwps, "");
+	for (size_t i = p->page.start; all && i < v->nlwps && r.n < KP_MAX_LWPS; i++)
+		r.lwp[r.n++] = describe(all[i]);
 	reply_raw(v, &r, sizeof(r));
 }
 
 static void do_regs_all(struct victim *v, const union packet *p)
 {
+	_cleanup_free_ struct lwp **all = sorted(v);
 	struct kp_regs_all r;
-	struct lwp *l = first_of_page(v, p->page.start);
 	arch_regs_t *regs;
 
 	memset(&r, 0, sizeof(r));
-	fill_reply(&r.r, &p->h, sizeof(r), 0, (int)v->nlwps, "");
-	for (; l && r.n < KP_MAX_REGS; l = next_by_tid(v, l->tid)) {
-		r.lwp[r.n] = describe(l);
-		if (!lwp_regs(l, &regs))
+	fill_reply(&r.r, &p->h, sizeof(r), all ? 0 : -ENOMEM, (int)v->nlwps, "");
+	for (size_t i = p->page.start; all && i < v->nlwps && r.n < KP_MAX_REGS; i++) {
+		r.lwp[r.n] = describe(all[i]);
+		if (!lwp_regs(all[i], &regs))
 			r.regs[r.n] = *regs;
 		r.n++;
 	}

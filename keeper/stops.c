@@ -415,6 +415,8 @@ void stops_settle(struct lwp *l)
 {
 	struct victim *v = l->v;
 
+	if (release_one(l))
+		return;
 	if (v->phase == V_HANGING) {
 		if (l->group)
 			victim_check_stopped(v);

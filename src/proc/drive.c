@@ -17,7 +17,7 @@
 #include "proc/handle.h"
 #include "util/log.h"
 
-/* --- applying --------------------------------------------------------------------------- */
+/* --- applying ----------------------------------------------------------------------- */
 
 static int fault_of(int sig, int code)
 {
@@ -197,7 +197,7 @@ void drive_apply(struct ps_prochandle *P, const struct hold_event *ev)
 	pthread_cond_broadcast(&P->cond);
 }
 
-/* --- taking ----------------------------------------------------------------------------- */
+/* --- taking ------------------------------------------------------------------------- */
 
 static int take(struct ps_prochandle *P, struct hold_event *ret)
 {
@@ -259,7 +259,7 @@ void drive_poll(struct ps_prochandle *P)
 	take_all(P);
 }
 
-/* --- waiting ---------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------ */
 
 static struct timespec deadline_in(unsigned msec)
 {

@@ -166,7 +166,7 @@ int errors_grab(pid_t pid, int err, const struct hold_fault *fault)
 	}
 }
 
-/* --- texts ------------------------------------------------------------------------------ */
+/* --- texts -------------------------------------------------------------------------- */
 
 static const char *const texts[] = {
 	[-G_STRANGE] = "unknown reason",

@@ -28,7 +28,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* --- the dynamic linker ----------------------------------------------------------------- */
+/* --- the dynamic linker ------------------------------------------------------------- */
 
 /* The obj of the file mapped at base, straight from the maps: there is no snapshot
  * yet. */
@@ -82,7 +82,7 @@ struct rtld *maps_rtld(struct ps_prochandle *P)
 	return P->rtld;
 }
 
-/* --- snapshots -------------------------------------------------------------------------- */
+/* --- snapshots ---------------------------------------------------------------------- */
 
 static int build_once(struct ps_prochandle *P, const struct rtld_list *list,
 		      struct image **ret)

@@ -59,7 +59,7 @@ char *proc_fltname(int fault, char *buf, size_t size)
 	return buf;
 }
 
-/* --- and back --------------------------------------------------------------------------- */
+/* --- and back ----------------------------------------------------------------------- */
 
 /* A whole decimal number from min to max. */
 static int number(const char *s, long min, long max, int *ret)

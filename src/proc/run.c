@@ -148,7 +148,7 @@ int Pclearfault(struct ps_prochandle *P)
 	return clear(P);
 }
 
-/* --- what to trace ---------------------------------------------------------------------- */
+/* --- what to trace ------------------------------------------------------------------ */
 
 static const struct {
 	int fault, sig;

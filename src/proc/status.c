@@ -80,7 +80,7 @@ const pstatus_t *Pstatus(struct ps_prochandle *P)
 	return s;
 }
 
-/* --- psinfo ----------------------------------------------------------------------------- */
+/* --- psinfo ------------------------------------------------------------------------- */
 
 static struct timespec since_boot(uint64_t ticks)
 {

@@ -122,7 +122,7 @@ int Plookup_by_addr(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t s
 	return Pxlookup_by_addr(P, addr, buf, size, symp, NULL);
 }
 
-/* --- iteration -------------------------------------------------------------------------- */
+/* --- iteration ---------------------------------------------------------------------- */
 
 /* What the callbacks of one iteration share. */
 struct iteration {

@@ -40,7 +40,7 @@ struct verdict {
 
 static struct verdict *verdict;
 
-/* --- time ------------------------------------------------------------------------------- */
+/* --- time --------------------------------------------------------------------------- */
 
 int64_t harness_now_ms(void)
 {
@@ -64,7 +64,7 @@ bool harness_wait_a_little(int64_t end)
 	return harness_now_ms() < end;
 }
 
-/* --- inside the test -------------------------------------------------------------------- */
+/* --- inside the test ---------------------------------------------------------------- */
 
 static void say(const char *fmt, va_list args)
 {
@@ -136,7 +136,7 @@ static _Noreturn void be_the_test(const struct harness_test *test, pid_t runner)
 	exit(0); /* not _exit: sanitizers report there */
 }
 
-/* --- the runner ------------------------------------------------------------------------- */
+/* --- the runner --------------------------------------------------------------------- */
 
 /* Waits for the test's process and reaps it: its wait status, or -1 after the timeout. */
 static int await_test(pid_t pid, unsigned seconds)

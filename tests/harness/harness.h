@@ -49,7 +49,7 @@ int harness_main(int argc, char **argv, const struct harness_test *tests);
 #define HARNESS_TSAN 0
 #endif
 
-/* --- verdicts --------------------------------------------------------------------------- */
+/* --- verdicts ----------------------------------------------------------------------- */
 
 _Noreturn void harness_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -87,7 +87,7 @@ void harness_check_string(const char *file, int line, const char *what, const ch
 #define assert_memory_equal(a, b, n)                                                     \
 	harness_check(__FILE__, __LINE__, #a " == " #b, !memcmp(a, b, n))
 
-/* --- waiting ---------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------ */
 
 /* Milliseconds, CLOCK_MONOTONIC. */
 int64_t harness_now_ms(void);
@@ -110,7 +110,7 @@ bool harness_wait_a_little(int64_t end);
 		harness_check(__FILE__, __LINE__, "await " #cond, harness_more);         \
 	} while (0)
 
-/* --- processes -------------------------------------------------------------------------- */
+/* --- processes ---------------------------------------------------------------------- */
 
 /* What /proc says of one process. */
 struct harness_process {

@@ -25,7 +25,7 @@ enum {
 	SWEEP_MS = 5000 /* until the last descendant must be gone */
 };
 
-/* --- one process ------------------------------------------------------------------------ */
+/* --- one process -------------------------------------------------------------------- */
 
 static void read_status(FILE *file, struct harness_process *p)
 {
@@ -64,7 +64,7 @@ static bool is_alive(const struct harness_process *p)
 	return p->state && p->state != 'Z' && p->state != 'X';
 }
 
-/* --- descriptors ------------------------------------------------------------------------ */
+/* --- descriptors -------------------------------------------------------------------- */
 
 static void note_fds(char fds[LEAKS_FDS][LEAKS_TARGET])
 {
@@ -108,7 +108,7 @@ static void check_fds(const struct leaks_own *before)
 		harness_fail("leaks", 0, "descriptors are not as they were");
 }
 
-/* --- threads ---------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------ */
 
 static int count_threads(void)
 {
@@ -137,7 +137,7 @@ static void check_threads(const struct leaks_own *before)
 			     before->threads);
 }
 
-/* --- children --------------------------------------------------------------------------- */
+/* --- children ----------------------------------------------------------------------- */
 
 static void check_children(void)
 {
@@ -166,7 +166,7 @@ void leaks_check(const struct leaks_own *before)
 	check_fds(before);
 }
 
-/* --- descendants ------------------------------------------------------------------------ */
+/* --- descendants -------------------------------------------------------------------- */
 
 static bool is_known(const struct harness_process *known, size_t n, pid_t pid)
 {

@@ -15,7 +15,7 @@
 
 #include "harness/harness.h"
 
-/* --- the subjects ----------------------------------------------------------------------- */
+/* --- the subjects ------------------------------------------------------------------- */
 
 static void good(void)
 {
@@ -184,7 +184,7 @@ static const struct harness_test subjects[] = {
 	TEST(leaves_keeper),  TEST_END,
 };
 
-/* --- the tests -------------------------------------------------------------------------- */
+/* --- the tests ---------------------------------------------------------------------- */
 
 /* Runs the subject and looks for `first` and `then` in its report; is its status
  * `status`? */

@@ -71,7 +71,7 @@ void victim_start(struct victim *v, const char *name, ...)
 	assert_int_above(v->pidfd, -1);
 }
 
-/* --- its output ------------------------------------------------------------------------- */
+/* --- its output --------------------------------------------------------------------- */
 
 /* Moves the first line of buf to line: false when there is no whole one. */
 static bool take(struct victim *v)
@@ -134,7 +134,7 @@ uint64_t victim_number(struct victim *v, const char *prefix)
 	return strtoull(victim_expect(v, prefix), NULL, 0);
 }
 
-/* --- commands and end ------------------------------------------------------------------- */
+/* --- commands and end --------------------------------------------------------------- */
 
 void victim_send(struct victim *v, const char *fmt, ...)
 {

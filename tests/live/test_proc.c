@@ -4,7 +4,7 @@
  */
 #include "proc_test.h"
 
-/* --- create ----------------------------------------------------------------------------- */
+/* --- create ------------------------------------------------------------------------- */
 
 static void test_create(void)
 {
@@ -107,7 +107,7 @@ static void test_create_path(void)
 	setenv("PATH", "/bin:/usr/bin", 1);
 }
 
-/* --- grab and release ------------------------------------------------------------------- */
+/* --- grab and release --------------------------------------------------------------- */
 
 static void test_grab(void)
 {
@@ -325,7 +325,7 @@ static void test_death(void)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-/* --- the keeper's end ------------------------------------------------------------------- */
+/* --- the keeper's end --------------------------------------------------------------- */
 
 static void test_keeper_killed(void)
 {

@@ -7,7 +7,7 @@
 
 #include "proc_test.h"
 
-/* --- symbols ---------------------------------------------------------------------------- */
+/* --- symbols ------------------------------------------------------------------------ */
 
 static struct ps_prochandle *look_at(const struct victim *v)
 {
@@ -146,7 +146,7 @@ static void test_symbol_iter(void)
 	victim_end(&v);
 }
 
-/* --- maps, objects, link maps ----------------------------------------------------------- */
+/* --- maps, objects, link maps ------------------------------------------------------- */
 
 struct listed {
 	FILE *maps; /* the kernel's */
@@ -326,7 +326,7 @@ static void test_static(void)
 	victim_end(&v);
 }
 
-/* --- data ------------------------------------------------------------------------------- */
+/* --- data --------------------------------------------------------------------------- */
 
 static int find_env(void *arg, struct ps_prochandle *P, uintptr_t addr, const char *s)
 {
@@ -410,7 +410,7 @@ static void test_untouched(void)
 	assert_int_equal(victim_end(&v), 3 << 8);
 }
 
-/* --- identity --------------------------------------------------------------------------- */
+/* --- identity ----------------------------------------------------------------------- */
 
 static uint64_t first_map(pid_t pid)
 {
@@ -580,7 +580,7 @@ static void test_headless(void)
 	end(pid);
 }
 
-/* --- who may be looked at --------------------------------------------------------------- */
+/* --- who may be looked at ----------------------------------------------------------- */
 
 static void test_self(void)
 {

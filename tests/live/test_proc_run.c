@@ -5,7 +5,7 @@
  */
 #include "proc_test.h"
 
-/* --- run control ------------------------------------------------------------------------ */
+/* --- run control -------------------------------------------------------------------- */
 
 static void test_signals(void)
 {
@@ -217,7 +217,7 @@ static void test_exec(void)
 	end(pid);
 }
 
-/* --- breakpoints ------------------------------------------------------------------------ */
+/* --- breakpoints -------------------------------------------------------------------- */
 
 static void test_bkpt(void)
 {
@@ -347,7 +347,7 @@ static void test_write(void)
 	end(pid);
 }
 
-/* --- the dynamic linker ----------------------------------------------------------------- */
+/* --- the dynamic linker ------------------------------------------------------------- */
 
 static rd_event_msg_t next_event(struct ps_prochandle *P, rd_agent_t *rd)
 {
@@ -395,7 +395,7 @@ static void test_rendezvous(void)
 	Prelease(P, 0);
 }
 
-/* --- LWPs and stacks -------------------------------------------------------------------- */
+/* --- LWPs and stacks ---------------------------------------------------------------- */
 
 struct seen {
 	int n;     /* how many */

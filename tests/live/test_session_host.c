@@ -9,7 +9,7 @@
 
 #include "live/session_test.h"
 
-/* --- a host that reaps ---------------------------------------------------------------- */
+/* --- a host that reaps -------------------------------------------------------------- */
 
 enum {
 	CHILDREN = 50,
@@ -89,7 +89,7 @@ static void a_host_that_reaps_everything(void)
 	stop_listening();
 }
 
-/* --- a host that is killed -------------------------------------------------------------- */
+/* --- a host that is killed ---------------------------------------------------------- */
 
 static uintptr_t symbol(struct ps_prochandle *P, const char *name)
 {
@@ -150,7 +150,7 @@ static void killed_at_any_instant(void)
 		;
 }
 
-/* --- a host that forks ------------------------------------------------------------------------ */
+/* --- a host that forks -------------------------------------------------------------- */
 
 static void a_forked_copy_closes_in_vain(void)
 {
@@ -175,7 +175,7 @@ static void a_forked_copy_closes_in_vain(void)
 	check_no_child();
 }
 
-/* --- a host that cancels ------------------------------------------------------------------------ */
+/* --- a host that cancels ------------------------------------------------------------ */
 
 static void *sleep_for_ever(void *dtp)
 {
@@ -223,7 +223,7 @@ static void cancelled_threads_leave_no_lock(void)
 	stop_listening();
 }
 
-/* --- everything at once ----------------------------------------------------------------------------- */
+/* --- everything at once ------------------------------------------------------------- */
 
 enum {
 	VICTIMS = 4,

@@ -46,7 +46,7 @@ static void on_alarm(int sig)
 
 void attach_init(void)
 {
-	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = SA_RESTART | SA_NODEFER };
 
 	sigaction(SIGALRM, &sa, NULL);
 }
@@ -63,7 +63,7 @@ static int seize_guarded(struct victim *v, pid_t tid)
 {
 	int rc;
 
-	if (sigsetjmp(guard_jump, 1))
+	if (sigsetjmp(guard_jump, 0)) /* SA_NODEFER: there is no mask to restore */
 		return -EAGAIN;
 	guard_armed = 1;
 	rc = trace_seize(v->pid, tid, trace_base_options(v));

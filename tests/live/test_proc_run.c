@@ -154,7 +154,8 @@ static void *wait_for_ever(void *arg)
 	return NULL;
 }
 
-/* A host cancels threads that wait, the one that drives among them: the rest see the stop. */
+/* A host cancels threads that wait, the one that drives among them: the rest see the
+ * stop. */
 static void test_cancelled(void)
 {
 	pthread_t cancelled[3], other;

@@ -46,7 +46,8 @@ static void on_alarm(int sig)
 
 void attach_init(void)
 {
-	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = SA_RESTART | SA_NODEFER };
+	struct sigaction sa = { .sa_handler = on_alarm,
+				.sa_flags = SA_RESTART | SA_NODEFER };
 
 	sigaction(SIGALRM, &sa, NULL);
 }

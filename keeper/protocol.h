@@ -39,8 +39,8 @@ enum {
 enum kp_type {
 	/* hub: version check; reply kp_reply with value = pid of the keeper */
 	KP_HELLO = 1,
-	/* hub: kp_attach, with descriptors: control, events, pidfd; or on a free connection
-	 * with the pidfd alone */
+	/* hub: kp_attach, with descriptors: control, events, pidfd; or on a free
+	 * connection with the pidfd alone */
 	KP_ATTACH,
 	KP_STOP,    /* all LWPs; reply.value 1: they stand already */
 	KP_RUN,     /* kp_run */
@@ -90,8 +90,8 @@ struct kp_reply {
 enum {
 	KP_ATTACH_NOSTOP = 1, /* let it run on */
 	KP_ATTACH_KLC = 2,    /* kill on last close */
-	/* the sender itself, a child about to exec: seized, not stopped; the reply comes at
-	 * once; its first exec is STOPPED, why EXEC */
+	/* the sender itself, a child about to exec: seized, not stopped; the reply
+	 * comes at once; its first exec is STOPPED, why EXEC */
 	KP_ATTACH_CHILD = 4,
 };
 

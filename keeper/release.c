@@ -47,8 +47,8 @@ static void begin_kill(struct victim *v)
 		release_gone(v);
 }
 
-/* Run needs no LWP to wait for another: the text is clean. Stop does, unless somebody else's stop
- * is in force, which the kernel keeps. */
+/* Run needs no LWP to wait for another: the text is clean. Stop does, unless somebody
+ * else's stop is in force, which the kernel keeps. */
 static bool one_by_one(const struct victim *v)
 {
 	return v->phase == V_RELEASING &&

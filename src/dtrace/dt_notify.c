@@ -135,7 +135,8 @@ int dtrace_dispatch(dtrace_hdl_t *dtp)
 {
 	struct call c;
 	int n = 0;
-	DT_NOCANCEL; /* handlers too: one that does not return leaves the session dispatching */
+	/* handlers too: one that does not return leaves the session dispatching */
+	DT_NOCANCEL;
 
 	if (!begin(dtp))
 		return 0;

@@ -23,9 +23,9 @@
  * lock, so no event slips from 1 to 2 behind our back. Hence: the head may be told when h
  * <= floor of every source that is busy or has something unread. The least such floor is
  * the *horizon*; cut to the newest item then in the queue it stays true for later calls.
- * (One hole: what a full socket did not take waits in the keeper, and between the draining
- * of the socket and its refilling nothing shows. An item that comes late for that is told
- * late, as below.)
+ * (One hole: what a full socket did not take waits in the keeper, and between the
+ * draining of the socket and its refilling nothing shows. An item that comes late for
+ * that is told late, as below.)
  *
  * One victim must not silence the others: its control thread may wait long for a client
  * that has locked the handle. After DT_QUEUE_LATE_MS in the queue an item is told in any

@@ -159,8 +159,8 @@ static int wait_to_be_killed(void *arg)
 		pause();
 }
 
-/* Stands in vfork(2), where the kernel lets nobody stop it, until its child is killed; its
- * other thread runs. By clone(2), since sanitizers make a fork of vfork(). */
+/* Stands in vfork(2), where the kernel lets nobody stop it, until its child is killed;
+ * its other thread runs. By clone(2), since sanitizers make a fork of vfork(). */
 static pid_t start_in_vfork(void)
 {
 	static char stack[65536] __attribute__((aligned(16)));

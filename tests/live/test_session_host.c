@@ -192,7 +192,8 @@ static void *wait_for_ever(void *arg)
 	dtrace_proc_continue(dtp, P);
 	for (;;) {
 		dt_proc_waitpark(dtp, P, 50);
-		pthread_testcancel(); /* ours are no cancellation points, but dtrace_sleep() */
+		/* ours are no cancellation points, but dtrace_sleep() */
+		pthread_testcancel();
 	}
 	return NULL;
 }

@@ -375,8 +375,8 @@ static uid_t nobody(void)
 }
 
 /* A copy of the victim with another mode, where everybody may execute it. */
-/* A folder that everybody may enter, with the victim, and with the keeper, since the build may
- * lie where only its owner may look. */
+/* A folder that everybody may enter, with the victim, and with the keeper, since the
+ * build may lie where only its owner may look. */
 static const char *copy_victim(mode_t mode)
 {
 	static char path[64];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When we must die of a bug, we clean up first: traps out of every text, program
- * counters back, pending signals handed on, threads detached. Only system calls on what
- * is there; if the tables themselves are broken, the second fault ends it.
+ * When we must die of a bug, we clean up first: every victim is let go as if the client had closed
+ * its descriptors, by the same code, for a bounded time. There is no other thread and no lock,
+ * so that a handler may do that; if the tables themselves are broken, the second fault ends it.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -10,22 +10,15 @@
 
 #include "keeper/keeper.h"
 
-static void let_go(struct victim *v)
-{
-	bkpt_lift_all(v);
-	for (struct lwp *l = v->lwps; l; l = l->next) {
-		if (l->state != LWP_STOPPED)
-			continue; /* our end detaches it as it is */
-		lwp_flush(l);
-		trace_detach(l, l->group ? 0 : l->sig);
-	}
-}
+enum {
+	CLEAN_UP_MS = 1000
+};
 
 static void on_crash(int sig)
 {
 	signal(sig, SIG_DFL);
-	for (struct victim *v = K.victims; v; v = v->next)
-		let_go(v);
+	client_gone("we crash");
+	loop_drain(CLEAN_UP_MS);
 	raise(sig);
 }
 

@@ -305,6 +305,7 @@ int loop_add(struct victim *v); /* its sockets into epoll */
 void loop_want_room(struct victim *v, enum loop_room room);
 void loop_close(int *fd);          /* out of epoll, closed, -1 */
 void client_gone(const char *why); /* last close of everything */
+void loop_drain(unsigned ms); /* goes on with threads alone until no victim is left */
 void crash_init(void);
 
 #endif

@@ -260,6 +260,18 @@ static void loop(void)
 	}
 }
 
+void loop_drain(unsigned ms)
+{
+	uint64_t end = clock_mono() + ms * 1000000ull;
+
+	while (K.victims && clock_mono() < end) {
+		wait_all(0);
+		tick();
+		sweep();
+		usleep(1000);
+	}
+}
+
 /* --- start ------------------------------------------------------------------------- */
 
 static void ignore_signals(void)

@@ -488,11 +488,45 @@ static void hits_are_exact_when_stepped(void)
 	count_hits(stepped, 3000);
 }
 
+/* What is meant for the client's terminal is not for the keeper; what a bug of its own sends it
+ * ends it, but not its victim. */
+static void signals_to_the_keeper_harm_nobody(void)
+{
+	static const int meant_for_others[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	static const int fatal[] = { SIGSEGV, SIGABRT, SIGBUS, SIGILL };
+
+	for (int round = 0; round < 16; round++) {
+		struct hold *h;
+		pid_t victim, keeper;
+
+		new_board();
+		victim = start_beating(4);
+		h = hold_with_bkpt(victim, round % 2 ? emulated : stepped);
+		keeper = hold_keeper_pid();
+		for (size_t i = 0; i < 4; i++)
+			kill(keeper, meant_for_others[i]);
+		for (int i = 0; i < 20 * round; i++) {
+			struct hold_event ev;
+
+			assert_true(next(h, &ev, harness_ms(5000)));
+			answer(h, &ev);
+		}
+		assert_int_not_equal(harness_state(keeper), 'Z');
+		kill(keeper, fatal[round % 4]);
+		await(harness_process(victim).tracer == 0);
+		progresses(1000);
+		hold_release(h, HOLD_RELEASE_RUN);
+		atomic_store(&board->stop, 1);
+		assert_int_equal(end_of(victim), 42 << 8);
+	}
+}
+
 static const struct harness_test tests[] = {
 	TEST(a_stopped_client_freezes_no_victim),
 	TEST(a_standing_victim_delays_no_other),
 	TEST(an_attach_has_a_deadline_and_blocks_nobody),
 	TEST_IN(victims_survive_a_killed_client, 60),
+	TEST_IN(signals_to_the_keeper_harm_nobody, 60),
 	TEST_IN(forked_children_run_free, 60),
 	TEST_IN(set_and_cleared_under_fire, 60),
 	TEST_IN(hits_are_exact_when_emulated, 60),

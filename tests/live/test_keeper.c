@@ -198,7 +198,8 @@ static int grab(pid_t pid, unsigned ms, struct hold **ret, struct hold_fault *fa
 	return err;
 }
 
-static struct hold *hold_with_bkpt(pid_t pid, void (*fn)(void))
+/* Grabbed, with a breakpoint, and standing still. */
+static struct hold *plant_bkpt(pid_t pid, void (*fn)(void))
 {
 	struct hold_fault fault = { 0 };
 	struct arch_insn insn = decode(fn);
@@ -206,6 +207,13 @@ static struct hold *hold_with_bkpt(pid_t pid, void (*fn)(void))
 
 	assert_int_equal(grab(pid, 0, &h, &fault), 0);
 	assert_int_equal(hold_bkpt_set(h, (uint64_t)(uintptr_t)fn, &insn, 0), 0);
+	return h;
+}
+
+static struct hold *hold_with_bkpt(pid_t pid, void (*fn)(void))
+{
+	struct hold *h = plant_bkpt(pid, fn);
+
 	assert_int_equal(hold_run(h, 0, 0, 0), 0);
 	return h;
 }
@@ -310,8 +318,9 @@ static void a_standing_victim_delays_no_other(void)
 	new_board();
 	first = start_beating(1);
 	second = start_beating(1);
-	a = hold_with_bkpt(first, emulated);
-	assert_int_equal(hold_set_patience(a, 0), 0);
+	a = plant_bkpt(first, emulated);
+	assert_int_equal(hold_set_patience(a, 0), 0); /* before the first question */
+	assert_int_equal(hold_run(a, 0, 0, 0), 0);
 	assert_true(next(a, &ev, harness_ms(5000))); /* never answered: it stands there */
 	b = hold_with_bkpt(second, stepped);
 	while (hits < 500) {

@@ -555,7 +555,7 @@ static void any_thread_may_call_while_parked_24(void)
 
 static void a_thousand_sessions_leave_nothing(void)
 {
-	int fds, threads;
+	int fds = 0, threads = 0;
 
 	listen_to_victims();
 	dtrace_close(session("main"));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * src/obj on ELF files made by hand: headers, look-ups both ways, byte orders and classes.
+ * src/obj on ELF files made by hand: headers, look-ups both ways, byte orders and
+ * classes.
  */
 #include "obj_maker.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * src/obj on damaged and hostile files: an error or fewer symbols, in bounded time and memory.
+ * src/obj on damaged and hostile files: an error or fewer symbols, in bounded time
+ * and memory.
  */
 #include "obj_maker.h"
 

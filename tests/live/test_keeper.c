@@ -497,8 +497,8 @@ static void hits_are_exact_when_stepped(void)
 	count_hits(stepped, 3000);
 }
 
-/* What is meant for the client's terminal is not for the keeper; what a bug of its own sends it
- * ends it, but not its victim. */
+/* What is meant for the client's terminal is not for the keeper; what a bug of its own
+ * sends it ends it, but not its victim. */
 static void signals_to_the_keeper_harm_nobody(void)
 {
 	static const int meant_for_others[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };

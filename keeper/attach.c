@@ -181,10 +181,25 @@ static bool same_process(const struct victim *v)
 	return v->pidfd < 0 || procfs_pidfd_alive(v->pidfd) || v->nlwps > 1;
 }
 
+/* Another record of the same process: one that holds it, or one that is letting it go. */
+static struct victim *other_record(const struct victim *v)
+{
+	struct victim *o = K.victims;
+
+	while (o && (o == v || o->pid != v->pid || o->ended || o->phase == V_IDLE))
+		o = o->next;
+	return o;
+}
+
 void attach_continue(struct victim *v)
 {
 	char text[KP_TEXT] = "";
 	int rc;
+
+	/* Not before the last of its threads has been let go: it would be missed here, and run
+	 * untraced into our breakpoints. */
+	if (other_record(v))
+		return;
 
 	guard_timer(GUARD_US);
 	rc = seize_all(v, text, sizeof(text));
@@ -218,6 +233,9 @@ void attach_late(struct victim *v)
 	if (v->seized)
 		snprintf(text, sizeof(text), "thread %d does not stop (state %c)", tid,
 			 lwp_proc_state(v->pid, tid) ?: '?');
+	else if (other_record(v))
+		snprintf(text, sizeof(text),
+			 "we have not let go of all its threads since the last time");
 	else
 		snprintf(text, sizeof(text),
 			 "the kernel does not let us attach while thread %d is in execve",
@@ -281,6 +299,13 @@ static void attach_child(struct victim *v)
 	attach_done(v);
 }
 
+static bool held_already(const struct victim *v)
+{
+	const struct victim *o = other_record(v);
+
+	return o && (o->phase == V_HELD || o->phase == V_ATTACHING);
+}
+
 void attach_begin(struct victim *v, const struct kp_attach *req, int pidfd)
 {
 	uint32_t ms = req->deadline_ms ? req->deadline_ms : DEFAULT_MS;
@@ -296,7 +321,7 @@ void attach_begin(struct victim *v, const struct kp_attach *req, int pidfd)
 		attach_child(v);
 		return;
 	}
-	if (lwp_find(req->pid)) {
+	if (held_already(v)) {
 		attach_fail(v, -EBUSY, "this process holds it already");
 		return;
 	}

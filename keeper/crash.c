@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When we must die of a bug, we clean up first: every victim is let go as if the client had
- * closed its descriptors, by the same code, for a bounded time. There is no other thread and
- * no lock, so that a handler may do that; if the tables themselves are broken, the second
- * fault ends it.
+ * When we must die of a bug, we clean up first: every victim is let go as if the client
+ * had closed its descriptors, by the same code, for a bounded time. There is no other
+ * thread and no lock, so that a handler may do that; if the tables themselves are broken,
+ * the second fault ends it.
  */
 #include <signal.h>
 #include <stdlib.h>

@@ -196,8 +196,8 @@ void attach_continue(struct victim *v)
 	char text[KP_TEXT] = "";
 	int rc;
 
-	/* Not before the last of its threads has been let go: it would be missed here, and
-	 * run untraced into our breakpoints. */
+	/* Not before the last of its threads has been let go: it would be missed here,
+	 * and run untraced into our breakpoints. */
 	if (other_record(v))
 		return;
 

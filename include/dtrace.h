@@ -53,7 +53,7 @@ dtrace_hdl_t *dtrace_open(int version, int flags, int *errp);
  * Ends a session and every record in it whatever its references: created victims are
  * killed, grabbed ones run on, ones that somebody stopped stay stopped. Blocks until
  * each is in its final state and each control thread has ended. Not from a handler.
- * NULL: nothing.
+ * NULL: nothing; in a forked copy of the process that opened it: nothing either.
  */
 void dtrace_close(dtrace_hdl_t *dtp);
 

@@ -113,6 +113,14 @@ struct dt_bkpt {
 	bool orphan;  /* … by its own callback: freed when that returns */
 };
 
+/* A process that is being grabbed, or let go, while no lock is held: a grab of the same pid
+ * meanwhile waits for the outcome. On the grabber's stack, or in the record that goes. */
+struct dt_making {
+	struct dt_making *next;     /* in the session's list */
+	pid_t pid;                  /* which; 0: not in the list */
+	const struct dt_proc *goes; /* the record that is being let go; NULL: a grab */
+};
+
 /* A record: one handle with its bookkeeping. */
 struct dt_proc {
 	/* Constant once made. */
@@ -142,6 +150,9 @@ struct dt_proc {
 		dt_role_session); /* in the LRU list; may outlive its references */
 	bool doomed TS_GUARDED_BY(
 		dt_role_session); /* without references while its handler runs */
+
+	struct dt_making
+		leaving TS_GUARDED_BY(dt_role_session); /* while it is destroyed */
 
 	/* The record's own. */
 	pthread_mutex_t lock; /* guards what follows; short, never over a wait */
@@ -222,12 +233,6 @@ enum {
 	DT_NRATES
 };
 
-/* A grab under way: a second one of the same pid waits for it. On the grabber's stack. */
-struct dt_making {
-	struct dt_making *next; /* in the session's list */
-	pid_t pid;              /* being grabbed */
-};
-
 struct dtrace_hdl {
 	pid_t owner;          /* process that opened it; constant */
 	pthread_mutex_t lock; /* guards all that follows but the queue */
@@ -235,8 +240,9 @@ struct dtrace_hdl {
 	struct dt_table table TS_GUARDED_BY(dt_role_session); /* records */
 	struct dt_proc *
 		all TS_GUARDED_BY(dt_role_session); /* every record, removed ones too */
-	struct dt_making *making TS_GUARDED_BY(dt_role_session); /* grabs under way */
-	unsigned evaltime TS_GUARDED_BY(dt_role_session);        /* a stop bit */
+	struct dt_making *
+		making TS_GUARDED_BY(dt_role_session);    /* grabs and ends under way */
+	unsigned evaltime TS_GUARDED_BY(dt_role_session); /* a stop bit */
 	struct dt_rate rates[DT_NRATES] TS_GUARDED_BY(dt_role_session); /* see there */
 	pid_t target TS_GUARDED_BY(dt_role_session);                    /* $target */
 	int err TS_GUARDED_BY(dt_role_session);                         /* last failure */
@@ -331,6 +337,9 @@ dt_proc_t *dt_table_victim(const struct dt_table *t, unsigned keep)
 /* Ends least recently used records without references until at most `keep` are left. */
 void dt_cache_trim(dtrace_hdl_t *dtp, unsigned keep) TS_EXCLUDES(dt_role_session);
 
+/* `making` is over: those who wait for it go on. */
+void dt_making_end(dtrace_hdl_t *dtp, struct dt_making *making)
+	TS_REQUIRES(dt_role_session);
 /* Ends every record, whatever its references. */
 void dt_destroy_all(dtrace_hdl_t *dtp) TS_EXCLUDES(dt_role_session);
 

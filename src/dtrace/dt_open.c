@@ -99,7 +99,9 @@ TS_UNCHECKED void dtrace_close(dtrace_hdl_t *dtp)
 {
 	DT_NOCANCEL;
 
-	if (!dtp)
+	/* A forked copy of the host has our locks as they were at the fork, perhaps
+	 * held by threads that it does not have; and the victims are not its own. */
+	if (!dtp || getpid() != dtp->owner)
 		return;
 	dt_destroy_all(dtp);
 	dt_table_fini(&dtp->table);

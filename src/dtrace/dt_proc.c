@@ -32,7 +32,25 @@ static void all_link(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_sess
 	dtp->all = dpr;
 }
 
-/* Out of every list: whoever calls this must destroy it. */
+static void begin_making(dtrace_hdl_t *dtp, struct dt_making *making)
+	TS_REQUIRES(dt_role_session)
+{
+	making->next = dtp->making;
+	dtp->making = making;
+}
+
+void dt_making_end(dtrace_hdl_t *dtp, struct dt_making *making)
+{
+	struct dt_making **m = &dtp->making;
+
+	while (*m != making)
+		m = &(*m)->next;
+	*m = making->next;
+	pthread_cond_broadcast(&dtp->cond);
+}
+
+/* Out of every list: whoever calls this must destroy it. Until that is done a grab of the
+ * same process waits: it would find it held. */
 static void take_out(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session)
 {
 	dt_table_remove(&dtp->table, dpr);
@@ -42,6 +60,11 @@ static void take_out(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_sess
 		dtp->all = dpr->all_next;
 	if (dpr->all_next)
 		dpr->all_next->all_prev = dpr->all_prev;
+	if (dpr->kind == DT_KIND_RDONLY)
+		return;
+	dpr->leaving.pid = dpr->pid;
+	dpr->leaving.goes = dpr;
+	begin_making(dtp, &dpr->leaving);
 }
 
 /* No grab shall find it; when nobody holds it either, it is the caller's to destroy. */
@@ -257,24 +280,28 @@ static bool serves(const dt_proc_t *dpr, enum dt_kind wanted)
 	return wanted == DT_KIND_RDONLY || dpr->kind == DT_KIND_CONTROLLED;
 }
 
-static bool being_made(dtrace_hdl_t *dtp, pid_t pid) TS_REQUIRES(dt_role_session)
+/* True in a callback of this very record: its thread cannot join itself. */
+static bool in_callback_of(const dt_proc_t *dpr)
 {
-	const struct dt_making *m = dtp->making;
-
-	while (m && m->pid != pid)
-		m = m->next;
-	return m;
+	return dpr->threaded && pthread_equal(dpr->thread, pthread_self());
 }
 
-static void end_making(dtrace_hdl_t *dtp, struct dt_making *making)
+/* The record cannot go before this very thread goes on: it must not wait for that. */
+static bool waits_for_us(dtrace_hdl_t *dtp, const dt_proc_t *dpr)
 	TS_REQUIRES(dt_role_session)
 {
-	struct dt_making **m = &dtp->making;
+	if (in_callback_of(dpr))
+		return true;
+	return dpr->doomed && dtp->telling == dpr &&
+	       pthread_equal(dtp->dispatcher, pthread_self());
+}
 
-	while (*m != making)
-		m = &(*m)->next;
-	*m = making->next;
-	pthread_cond_broadcast(&dtp->cond);
+static bool being_made(dtrace_hdl_t *dtp, pid_t pid) TS_REQUIRES(dt_role_session)
+{
+	for (const struct dt_making *m = dtp->making; m; m = m->next)
+		if (m->pid == pid && !(m->goes && waits_for_us(dtp, m->goes)))
+			return true;
+	return false;
 }
 
 /*
@@ -299,8 +326,7 @@ static dt_proc_t *find_or_claim(dtrace_hdl_t *dtp, struct dt_making *making,
 		dt_table_ref(&dtp->table, dpr);
 	} else {
 		dpr = NULL;
-		making->next = dtp->making;
-		dtp->making = making;
+		begin_making(dtp, making);
 	}
 	dt_session_unlock(dtp);
 	return dpr;
@@ -347,7 +373,7 @@ static void conclude(dtrace_hdl_t *dtp, struct dt_making *making, dt_proc_t *dpr
 	dt_proc_t *old = NULL;
 
 	dt_session_lock(dtp);
-	end_making(dtp, making);
+	dt_making_end(dtp, making);
 	if (dpr) {
 		if (dpr->kind == DT_KIND_CONTROLLED)
 			old = dt_table_find_pid(&dtp->table, dpr->pid);
@@ -400,12 +426,6 @@ struct ps_prochandle *dtrace_proc_grab(dtrace_hdl_t *dtp, pid_t pid, int flags)
 }
 
 /* --- release ------------------------------------------------------------------------ */
-
-/* True in a callback of this very record: its thread cannot join itself. */
-static bool in_callback_of(const dt_proc_t *dpr)
-{
-	return dpr->threaded && pthread_equal(dpr->thread, pthread_self());
-}
 
 /* Without references and out of all lists: the caller's to destroy now, unless its
  * handler runs in another thread, which then does it. */

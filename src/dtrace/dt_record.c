@@ -225,8 +225,7 @@ static void stop_thread(dt_proc_t *dpr)
 	dpr->quit = true;
 	pthread_cond_broadcast(&dpr->cond);
 	dt_record_unlock(dpr);
-	/* In a forked child of the host there is no such thread. */
-	if (!dpr->threaded || getpid() != dpr->dtp->owner)
+	if (!dpr->threaded)
 		return;
 	dt_record_poke(dpr);
 	pthread_join(dpr->thread, NULL);
@@ -238,6 +237,15 @@ static void await_users(dt_proc_t *dpr)
 	while (dpr->users)
 		dt_record_wait(dpr, 0);
 	dt_record_unlock(dpr);
+}
+
+/* A grab of the same process may go on. */
+static void has_left(dt_proc_t *dpr)
+{
+	dt_session_lock(dpr->dtp);
+	if (dpr->leaving.pid)
+		dt_making_end(dpr->dtp, &dpr->leaving);
+	dt_session_unlock(dpr->dtp);
 }
 
 void dt_record_destroy(dt_proc_t *dpr)
@@ -257,6 +265,7 @@ void dt_record_destroy(dt_proc_t *dpr)
 	}
 	if (dpr->wake >= 0)
 		close(dpr->wake);
+	has_left(dpr);
 	pthread_cond_destroy(&dpr->cond);
 	pthread_cond_destroy(&dpr->bkcond);
 	pthread_mutex_destroy(&dpr->lock);

@@ -289,8 +289,7 @@ static void *call_everything(void *arg)
 		struct ps_prochandle *P = dtrace_proc_grab(s->dtp, s->pid[r % VICTIMS],
 							   r & 64 ? PGRAB_RDONLY : 0);
 
-		if (!P)
-			continue;
+		must(s->dtp, P);
 		for (int i = 0; i < 5; i++)
 			poke_at(s, P, (unsigned)rand_r(&seed) / 7);
 		dtrace_proc_release(s->dtp, P);
@@ -309,6 +308,7 @@ static void everything_at_once(void)
 	pthread_t t[CALLERS];
 	dtrace_hdl_t *dtp = session("main");
 	struct notices n = { 0 };
+	int status;
 
 	check_eq(dtrace_setopt(dtp, "pgmax", "1"), 0);
 	dtrace_handle_proc(dtp, note, &n);
@@ -333,7 +333,9 @@ static void everything_at_once(void)
 	dtrace_close(dtp);
 	for (int i = 0; i < VICTIMS; i++) {
 		check_eq(process_tracer(v[i].pid), 0);
-		check_eq(waitpid(v[i].pid, NULL, WNOHANG), 0);
+		status = 0;
+		waitpid(v[i].pid, &status, WNOHANG);
+		check_eq(status, 0); /* it lives */
 		grabbee_end(&v[i]);
 	}
 }

@@ -113,8 +113,8 @@ struct dt_bkpt {
 	bool orphan;  /* … by its own callback: freed when that returns */
 };
 
-/* A process that is being grabbed, or let go, while no lock is held: a grab of the same pid
- * meanwhile waits for the outcome. On the grabber's stack, or in the record that goes. */
+/* A process that is being grabbed, or let go, while no lock is held: a grab of the same
+ * pid meanwhile waits for it. On the grabber's stack, or in the record that goes. */
 struct dt_making {
 	struct dt_making *next;     /* in the session's list */
 	pid_t pid;                  /* which; 0: not in the list */

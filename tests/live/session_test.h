@@ -33,7 +33,9 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
+#define ADDRESS_SANITIZER 1
 #else
+#define ADDRESS_SANITIZER                  0
 #define __lsan_do_recoverable_leak_check() 0
 #endif
 

@@ -21,6 +21,7 @@ static bool fails(void)
 	return countdown > 0 && atomic_fetch_sub(&countdown, 1) == 1;
 }
 
+#pragma GCC visibility push(default)
 #if !ADDRESS_SANITIZER && !THREAD_SANITIZER
 void *malloc(size_t size)
 {
@@ -37,6 +38,7 @@ void *realloc(void *p, size_t size)
 	return fails() ? (errno = ENOMEM, NULL) : __libc_realloc(p, size);
 }
 #endif
+#pragma GCC visibility pop
 
 static int told; /* life events */
 

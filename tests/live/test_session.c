@@ -468,6 +468,35 @@ static void held_without_a_thread(void)
 	grabbee_end(&v);
 }
 
+static void a_record_out_of_the_table_ends_with_its_release(void)
+{
+	struct grabbee v = grabbee_start("pause", NULL);
+	dtrace_hdl_t *dtp = session("main");
+	struct ps_prochandle *P, *Q;
+	char buf[16];
+
+	check_eq(dt_proc_hash_create(dtp, 3, 5), 0);
+	check_eq(dtrace_getopt(dtp, "pgmax", buf, sizeof(buf)), 0);
+	check_str(buf, "5");
+	P = must(dtp, dtrace_proc_grab(dtp, v.pid, PGRAB_RDONLY));
+	check_eq(dt_proc_hash_create(dtp, 3, 5), -1);
+	check_eq(dtrace_errno(dtp), EBUSY);
+	check(dt_proc_lookup(dtp, P, 1));
+	check(!dt_proc_lookup(dtp, P, 0));
+	Q = must(dtp, dtrace_proc_grab(dtp, v.pid, PGRAB_RDONLY));
+	check(Q != P);
+	dt_proc_lock(dtp, P); /* still a record of the session */
+	dt_proc_unlock(dtp, P);
+	dtrace_proc_release(dtp, P);
+	dtrace_proc_release(dtp, P);
+	check_eq(dtrace_errno(dtp), EDT_BADPROC);
+	dt_proc_hash_destroy(dtp);
+	check(!dt_proc_lookup(dtp, Q, 0));
+	must(dtp, dtrace_proc_grab(dtp, v.pid, 0)); /* a table is made again */
+	dtrace_close(dtp);
+	grabbee_end(&v);
+}
+
 static void refused_grabs_say_why(void)
 {
 	dtrace_hdl_t *dtp = session("main");
@@ -617,6 +646,7 @@ static const struct test tests[] = {
 	TEST(a_cached_record_does_not_survive_an_exec_5),
 	TEST(grabs_at_once_share_one_handle),
 	TEST(held_without_a_thread),
+	TEST(a_record_out_of_the_table_ends_with_its_release),
 	TEST(refused_grabs_say_why),
 	TEST(a_locked_handle_is_released_and_closed),
 	TEST(a_lock_keeps_the_control_thread_out),

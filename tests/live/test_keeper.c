@@ -372,7 +372,7 @@ static void an_attach_has_a_deadline_and_blocks_nobody(void)
 	progresses(1000); /* its other thread has been let go */
 	kill(child, SIGKILL);
 	await(harness_process(stuck).tracer == 0); /* nothing is left attached */
-	await(harness_state(stuck) == 'S'); /* and it is not left stopped */
+	await(harness_state(stuck) == 'S');        /* and it is not left stopped */
 	kill_and_reap(stuck);
 	kill_and_reap(other);
 }

@@ -155,8 +155,9 @@ static int wait_to_be_killed(void *arg)
 	(void)arg;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	atomic_store(&board->forks, getpid());
-	for (;;)
-		pause();
+	while (pause())
+		;
+	return 0;
 }
 
 /* Stands in vfork(2), where the kernel lets nobody stop it, until its child is killed;

@@ -217,16 +217,26 @@ static bool react(dt_proc_t *dpr, const struct happening *h)
 	return more;
 }
 
+/* A grab may be released before its thread has come to run. */
+static bool over_already(dt_proc_t *dpr)
+{
+	bool quit;
+
+	dt_record_lock(dpr);
+	quit = dpr->quit;
+	dt_record_unlock(dpr);
+	return quit;
+}
+
 void *dt_control(void *arg)
 {
-	struct happening h;
+	struct happening h = { .kind = NOTHING };
 	dt_proc_t *dpr = arg;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	begin(dpr);
-	do
+	while (!over_already(dpr) && react(dpr, &h))
 		next(dpr, &h);
-	while (react(dpr, &h));
 	dt_source_end(&dpr->dtp->queue, &dpr->src);
 	return NULL;
 }

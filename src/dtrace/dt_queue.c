@@ -72,13 +72,16 @@ static uint64_t now_ms(void)
 
 /* --- the descriptor ----------------------------------------------------------------- */
 
-/* Readable from `ms` (CLOCK_MONOTONIC; 1: now) on; 0: not. A timerfd that is set anew
- * is not readable until it expires again. timerfd_settime(2). */
-static void set_timer(struct dt_queue *q, uint64_t ms)
+/* Readable from `ms` (CLOCK_MONOTONIC; 1: now) on; 0: not. A timerfd that is set anew is
+ * not readable until it expires again. timerfd_settime(2). */
+static void set_timer(struct dt_queue *q, uint64_t ms) TS_REQUIRES(dt_role_queue)
 {
 	struct itimerspec t = { .it_value = { (time_t)(ms / 1000),
 					      (long)(ms % 1000) * 1000000 } };
 
+	if (ms == q->armed && ms <= 1)
+		return;
+	q->armed = ms;
 	timerfd_settime(q->fd, TFD_TIMER_ABSTIME, &t, NULL);
 }
 

@@ -71,7 +71,9 @@ struct dt_queue {
 	uint64_t delivered
 		TS_GUARDED_BY(dt_role_queue); /* time of the newest item handed out */
 	bool blocked TS_GUARDED_BY(dt_role_queue); /* head waits for another source */
-	int fd;                                    /* a timerfd; see dt_queue.c */
+	uint64_t armed
+		TS_GUARDED_BY(dt_role_queue); /* what the descriptor is set to, ms */
+	int fd;                               /* a timerfd; see dt_queue.c */
 };
 
 /* 0 or -errno. */

@@ -163,8 +163,9 @@ struct keeper {
 	struct victim *victims; /* all */
 	struct lwp *questions;  /* open ones, the oldest first */
 	struct lwp *questions_tail;
-	uint64_t last_time_ns; /* of the last event: stamps never run backwards */
-	bool closing;          /* the client is gone: end when the victims are */
+	uint64_t last_time_ns;       /* of the last event: stamps never run backwards */
+	bool closing;                /* the client is gone: end when the victims are */
+	volatile sig_atomic_t fatal; /* a fatal signal that somebody sent; 0 none */
 };
 
 extern struct keeper K;
@@ -307,5 +308,6 @@ void loop_close(int *fd);          /* out of epoll, closed, -1 */
 void client_gone(const char *why); /* last close of everything */
 void loop_drain(unsigned ms); /* goes on with threads alone until no victim is left */
 void crash_init(void);
+void crash_end(void); /* the loop has ended: by the fatal signal that was sent, if any */
 
 #endif

@@ -253,6 +253,8 @@ static void loop(void)
 	while (!K.closing || K.victims) {
 		int n = epoll_wait(K.epoll, events, NEVENTS, timeout_ms());
 
+		if (K.fatal)
+			client_gone("a fatal signal was sent");
 		for (int i = 0; i < n; i++)
 			react(&events[i]);
 		tick();
@@ -339,5 +341,6 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	loop();
+	crash_end();
 	return 0;
 }

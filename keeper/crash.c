@@ -16,8 +16,8 @@ enum {
 	CLEAN_UP_MS = 1000
 };
 
-/* One that somebody sent finds us anywhere, a stop waited for and not yet recorded, say: the
- * loop acts upon it at its next turn. A fault of our own, or abort(), cannot wait. */
+/* One that somebody sent finds us anywhere, a stop waited for and not yet recorded, say:
+ * the loop acts upon it at its next turn. A fault of our own, or abort(), cannot wait. */
 static void on_crash(int sig, siginfo_t *si, void *context)
 {
 	static const struct itimerval soon = { { 0, 5000 }, { 0, 5000 } };

@@ -292,7 +292,7 @@ void hold_keeper_unuse(void);
 void hold_forget_keeper(void);
 
 /* Path of the keeper's program: PGRAB_KEEPER, else libexec beside the library, else the
- * build tree's; 0 or -ENOENT. buf gets the path tried last. */
+ * build tree's; 0, -ENOENT or -EMFILE. buf gets the path tried last. */
 int hold_keeper_path(char *buf, size_t size);
 
 #endif

@@ -262,8 +262,11 @@ static int start(struct hub **ret, struct hold_fault *fault)
 	struct hub *hub;
 	int err;
 
-	if (hold_keeper_path(path, sizeof(path)))
-		return fault_set(fault, -ENOENT, "no keeper at %.100s", path);
+	err = hold_keeper_path(path, sizeof(path));
+	if (err == -ENOENT)
+		return fault_set(fault, err, "no keeper at %.100s", path);
+	if (err)
+		return fault_set(fault, err, "looking for the keeper");
 	hub = calloc(1, sizeof(*hub));
 	if (!hub)
 		return fault_set(fault, -ENOMEM, "%s", "");

@@ -107,12 +107,16 @@ int hold_keeper_path(char *buf, size_t size)
 	const char *forced = secure_getenv("PGRAB_KEEPER");
 	char file[PATH_MAX];
 	struct stat st;
+	int err;
 
 	if (forced) {
 		snprintf(buf, size, "%s", forced);
 		return access(buf, X_OK) ? -ENOENT : 0;
 	}
-	if (own_file(file) || stat(file, &st))
+	err = own_file(file);
+	if (err == -EMFILE || err == -ENFILE)
+		return err; /* not to be taken for another place */
+	if (err || stat(file, &st))
 		return installed(buf, size);
 	if (is_under(file, PGRAB_LIBDIR))
 		return installed(buf, size);

@@ -95,6 +95,8 @@ static int create_error(const char *file, int rc, const struct hold_event *first
 		describe_death(file, first->status);
 		return G_DIED;
 	}
+	if ((rc == -EMFILE || rc == -ENFILE) && strcmp(fault->text, "execve"))
+		return G_NOFD;
 	if (rc == -EPIPE ||
 	    (rc == -ENOENT && *fault->text && strcmp(fault->text, "execve"))) {
 		errors_detail("the keeper is not there%s%s", *fault->text ? ": " : "",

@@ -94,4 +94,13 @@ if ((EUID == 0)) && command -v setpriv >/dev/null; then
 		skip 'the build directory is not open to others'
 	fi
 fi
+# Too few descriptors: that is said, and nothing else is blamed. 12 are not enough for one victim.
+for n in 5 8 12; do
+	said=$( (ulimit -n "$n" && exec "$PGRAB" run -q -- /bin/true) 2>&1 )
+	rc=$?
+	check "run with $n descriptors fails" test "$rc" = 1
+	check "run with $n descriptors says why" \
+		test "$said" = "pgrab: failed to execute /bin/true: the descriptor table is full"
+done
+
 finish

@@ -78,6 +78,9 @@ struct lwp {
 	/* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
 	uint64_t question_end;
 	struct lwp *qnext, *qprev; /* in the list of open questions */
+	/* PTRACE_EVENT_* of the stop that it is in; 0 signal delivery */
+	int stop_event;
+	struct inject *inject; /* a system call that it runs for us; NULL none */
 };
 
 /* One breakpoint. Invariant: `in_text` says what stands in the victim's memory now. */
@@ -152,6 +155,8 @@ struct victim {
 	/* request whose reply is owed (ATTACH, RELEASE); len 0 none */
 	struct kp_header req;
 	int release_mode; /* enum kp_release */
+	unsigned ninject; /* LWPs that run a system call for us */
+	bool seccomp;     /* an LWP has been seen to have a filter */
 };
 
 /* The keeper. */
@@ -182,6 +187,7 @@ int trace_getregs(struct lwp *l, arch_regs_t *ret);
 int trace_setregs(struct lwp *l, const arch_regs_t *regs);
 int trace_siginfo(struct lwp *l, siginfo_t *ret);
 bool trace_has_pending(struct lwp *l, int sig); /* queued for this thread */
+int trace_setinfo(struct lwp *l, const siginfo_t *info);
 int trace_getmask(struct lwp *l, uint64_t *ret);
 int trace_setmask(struct lwp *l, uint64_t mask);
 int trace_message(struct lwp *l, unsigned long *ret);
@@ -240,6 +246,8 @@ bool wait_claim(pid_t tid, struct wait_event *ret);
 void stops_react(struct lwp *l, int status);
 void stops_resume(struct lwp *l); /* resumes when nothing holds it */
 void stops_settle(struct lwp *l); /* it stands: held, or resumed */
+/* an EVENT_STOP with sig: somebody else's stop begins or ends */
+void stops_note_group(struct lwp *l, int sig);
 
 /* --- bkpt.c ------------------------------------------------------------------------ */
 
@@ -267,6 +275,37 @@ bool step_again(struct lwp *l);
 /* one instruction for the client, then STOPPED */
 void step_client(struct lwp *l, int sig);
 void step_abandon(struct lwp *l); /* it died, exec'd or is released */
+
+/* --- inject.c ---------------------------------------------------------------------- */
+
+/*
+ * What a call came to. err 0: ret is what the kernel returned (a negative errno, -EINTR
+ * when it was broken off); l is STOPPED, as it was before. -EINTR: broken off before it
+ * was made; -EFAULT: there is no such instruction at insn; -EPERM: the victim's seccomp
+ * filter answered with SIGSYS; l likewise. -ESRCH: l has ended, is about to be freed and
+ * must not be used. The function may begin another call, change the registers, set
+ * holds; it must not free l nor resume it: on its return l is settled (stops_settle()).
+ */
+typedef void inject_done_f(struct lwp *l, int err, int64_t ret);
+
+/*
+ * Has l, which is STOPPED, whether the others are or not, make the system call nr with
+ * the instruction at insn. 0: under way, done() will be called, never before this
+ * returns. -EBUSY: l is not stopped, steps, runs another call or waits for its vfork
+ * child; -ENOTSUP: 32-bit code, or a call that cannot be made so (fork, clone …, exec by
+ * a thread that is not the leader); -EADDRINUSE: a trap of ours stands at insn;
+ * -ENOMEM, -ESRCH.
+ */
+int inject_begin(struct lwp *l, uint64_t insn, long nr, const uint64_t args[6],
+		 inject_done_f *done);
+/* 1: no seccomp filter; 0: there is one (or nobody can tell), which may kill the victim
+ * for a call that it does not make itself. */
+int inject_allowed(struct lwp *l);
+bool inject_stop(struct lwp *l, int event, int sig); /* a stop of l: it was the call's */
+bool inject_again(struct lwp *l);    /* another stop came in a call: it goes on */
+void inject_abort(struct victim *v); /* the calls under way shall end */
+void inject_forget(struct lwp *l);   /* it has ended */
+void inject_tick(struct victim *v, uint64_t now);
 
 /* --- event.c ----------------------------------------------------------------------- */
 

@@ -82,6 +82,7 @@ static void unlink_member(struct lwp *l)
 void lwp_free(struct lwp *l)
 {
 	event_answered(l);
+	inject_forget(l);
 	step_abandon(l);
 	*slot(l->tid) = l->hash_next;
 	if (l->role == LWP_MEMBER)

@@ -170,7 +170,8 @@ void client_gone(const char *why)
 static bool busy(const struct victim *v)
 {
 	return (v->phase != V_HELD && v->phase != V_IDLE) ||
-	       (v->stopping && !v->stopped) || (v->stepper && !v->stepper->stepping);
+	       (v->stopping && !v->stopped) || (v->stepper && !v->stepper->stepping) ||
+	       v->ninject;
 }
 
 static int timeout_ms(void)

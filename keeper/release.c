@@ -102,6 +102,7 @@ void release_begin(struct victim *v, int mode, const struct kp_header *req)
 		return;
 	}
 	v->phase = V_RELEASING;
+	inject_abort(v);
 	close_questions(v);
 	bkpt_lift_all(v);
 	if (one_by_one(v))

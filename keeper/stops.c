@@ -260,12 +260,11 @@ static bool trap_on_its_way(struct lwp *l)
 	return trace_has_pending(l, SIGTRAP);
 }
 
-static void on_stop(struct lwp *l, int sig)
+void stops_note_group(struct lwp *l, int sig)
 {
 	struct victim *v = l->v;
 	bool was = l->group;
 
-	l->born = true;
 	l->group = stop_signal(sig);
 	if (l->group && !v->outstop) {
 		v->outstop = sig;
@@ -276,14 +275,21 @@ static void on_stop(struct lwp *l, int sig)
 		if (v->phase == V_HELD)
 			tell(l, KP_EV_CONTINUE, 0, SIGCONT);
 	}
-	if (!l->group && trap_on_its_way(l)) {
+	/* EXITKILL is off during an outside stop: it must survive our own death too. */
+	if (v->klc && was != l->group)
+		trace_options(l, trace_base_options(v));
+}
+
+static void on_stop(struct lwp *l, int sig)
+{
+	l->born = true;
+	if (!stop_signal(sig) && trap_on_its_way(l)) {
+		stops_note_group(l, sig);
 		l->state = LWP_RUNNING;
 		trace_cont(l, 0);
 		return;
 	}
-	/* EXITKILL is off during an outside stop: it must survive our own death too. */
-	if (v->klc && was != l->group)
-		trace_options(l, trace_base_options(v));
+	stops_note_group(l, sig);
 }
 
 /* --- signals and traps ------------------------------------------------------------- */
@@ -445,10 +451,13 @@ void stops_react(struct lwp *l, int status)
 	/* any trap takes a pending interrupt with it (ptrace_stop(), 6.18) */
 	l->interrupted = false;
 	l->regs_valid = l->regs_dirty = false;
+	l->stop_event = event;
 	if (l->role == LWP_CHILD) {
 		set_child_free(l);
 		return;
 	}
+	if (l->inject && inject_stop(l, event, WSTOPSIG(status)))
+		return;
 	switch (event) {
 	case PTRACE_EVENT_STOP:
 		on_stop(l, WSTOPSIG(status));
@@ -467,6 +476,6 @@ void stops_react(struct lwp *l, int status)
 	default:
 		on_signal(l, WSTOPSIG(status));
 	}
-	if (l->state == LWP_STOPPED && !step_again(l))
+	if (l->state == LWP_STOPPED && !inject_again(l) && !step_again(l))
 		stops_settle(l);
 }

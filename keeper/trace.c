@@ -87,6 +87,12 @@ int trace_siginfo(struct lwp *l, siginfo_t *ret)
 		    "GETSIGINFO", 0);
 }
 
+int trace_setinfo(struct lwp *l, const siginfo_t *info)
+{
+	return done(ptrace(PTRACE_SETSIGINFO, l->tid, 0, info), l->v->pid, l->tid,
+		    "SETSIGINFO", info->si_signo);
+}
+
 bool trace_has_pending(struct lwp *l, int sig)
 {
 	struct __ptrace_peeksiginfo_args args = { .off = 0, .flags = 0, .nr = 16 };

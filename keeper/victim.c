@@ -223,4 +223,6 @@ void victim_tick(struct victim *v, uint64_t now)
 	}
 	if (v->stepper)
 		step_ready(v);
+	if (v->ninject)
+		inject_tick(v, now);
 }

@@ -54,15 +54,22 @@ struct arch_insn {
 
 /* One CPU. */
 struct arch {
-	const char *name;               /* "x86_64" */
-	uint16_t elf_machine;           /* EM_* */
-	uint8_t trap[ARCH_TRAP_MAX];    /* the breakpoint instruction */
-	uint8_t trap_len;               /* its bytes */
-	uint8_t trap_pc_adjust;         /* PC at the stop less the address of the trap */
-	uint8_t nregs;                  /* words in arch_regs_t */
-	uint8_t reg_pc, reg_sp, reg_fp; /* their indexes */
-	uint8_t reg_ret;                /* return value */
-	uint8_t reg_arg[6];             /* first integer arguments of a function */
+	const char *name;                /* "x86_64" */
+	uint16_t elf_machine;            /* EM_* */
+	uint8_t trap[ARCH_TRAP_MAX];     /* the breakpoint instruction */
+	uint8_t trap_len;                /* its bytes */
+	uint8_t trap_pc_adjust;          /* PC at the stop less the address of the trap */
+	uint8_t nregs;                   /* words in arch_regs_t */
+	uint8_t reg_pc, reg_sp, reg_fp;  /* their indexes */
+	uint8_t reg_ret;                 /* return value */
+	uint8_t reg_arg[6];              /* first integer arguments of a function */
+	uint8_t sys_insn[ARCH_TRAP_MAX]; /* the instruction that makes a system call */
+	uint8_t sys_len;                 /* its bytes */
+	uint8_t reg_sysnr;               /* number of the system call */
+	uint8_t reg_sysret;              /* its result */
+	uint8_t reg_sysarg[6];           /* its arguments */
+	/* >= 0: of a call, which the kernel may restart; ARCH_NOREG none */
+	uint8_t reg_sysorig;
 };
 
 /* The CPU that this library was built for. */
@@ -87,6 +94,9 @@ static inline void arch_set_pc(arch_regs_t *r, uint64_t pc)
 {
 	arch_reg_set(r, arch_native->reg_pc, pc);
 }
+
+/* True when the LWP executes this CPU's own code, not that of its 32-bit predecessor. */
+bool arch_is_native(const arch_regs_t *regs);
 
 /*
  * Decodes the instruction in bytes[0..n). 0, or -EILSEQ when it is none or is cut off.

@@ -21,11 +21,26 @@ static const struct arch aarch64 = {
 	.reg_fp = 29,
 	.reg_ret = 0,
 	.reg_arg = { 0, 1, 2, 3, 4, 5 },
+	.sys_insn = { 0x01, 0x00, 0x00, 0xd4 }, /* svc #0 */
+	.sys_len = 4,
+	.reg_sysnr = 8,
+	.reg_sysret = 0,
+	.reg_sysarg = { 0, 1, 2, 3, 4, 5 },
+	.reg_sysorig = ARCH_NOREG, /* the PC tells (arch/arm64/kernel/signal.c) */
 };
 
 _Static_assert(sizeof(arch_regs_t) == 34 * 8, "user_regs_struct is 34 words");
 
 const struct arch *const arch_native = &aarch64;
+
+enum {
+	PSTATE_32BIT = 1 << 4 /* PSR_MODE32_BIT */
+};
+
+bool arch_is_native(const arch_regs_t *regs)
+{
+	return !(regs->pstate & PSTATE_32BIT);
+}
 
 int arch_emulate(const struct arch_insn *insn, arch_regs_t *regs, const struct mem *m)
 {

@@ -42,6 +42,7 @@
 /* Indexes in user_regs_struct, in its order. */
 enum {
 	X86_RBP = 4,
+	X86_R10 = 7,
 	X86_R9 = 8,
 	X86_R8 = 9,
 	X86_RAX = 10,
@@ -49,9 +50,12 @@ enum {
 	X86_RDX = 12,
 	X86_RSI = 13,
 	X86_RDI = 14,
+	X86_ORIG_RAX = 15,
 	X86_RIP = 16,
 	X86_RSP = 19,
 	X86_NREGS = 27,
+
+	CS_64BIT = 0x33, /* __USER_CS */
 };
 
 _Static_assert(sizeof(arch_regs_t) == X86_NREGS * 8, "user_regs_struct is 27 words");
@@ -70,6 +74,17 @@ static const struct arch x86_64 = {
 	.reg_fp = X86_RBP,
 	.reg_ret = X86_RAX,
 	.reg_arg = { X86_RDI, X86_RSI, X86_RDX, X86_RCX, X86_R8, X86_R9 },
+	.sys_insn = { 0x0f, 0x05 }, /* syscall */
+	.sys_len = 2,
+	.reg_sysnr = X86_RAX,
+	.reg_sysret = X86_RAX,
+	.reg_sysarg = { X86_RDI, X86_RSI, X86_RDX, X86_R10, X86_R8, X86_R9 },
+	.reg_sysorig = X86_ORIG_RAX,
 };
 
 const struct arch *const arch_native = &x86_64;
+
+bool arch_is_native(const arch_regs_t *regs)
+{
+	return regs->cs == CS_64BIT;
+}

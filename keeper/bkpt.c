@@ -130,9 +130,41 @@ static void remove_at(struct victim *v, struct bkpt *b)
 	v->nbkpts--;
 }
 
+/* In force: kept by the kernel where that is wanted and can be, else a trap. The new
+ * mechanism is there before the old one leaves: an LWP that meets both is hit once
+ * (hwbkpt.c). */
+static int put(struct victim *v, struct bkpt *b)
+{
+	const struct lwp *l = v->stepper;
+	int rc;
+
+	if (l && l->stepping && l->step_pc == b->addr && !b->hw) {
+		hw_retry();
+		return 0; /* the end of the step plants it */
+	}
+	if (b->kernel && (b->hw || !hw_arm(v, b)))
+		return bkpt_write(v, b, false);
+	rc = bkpt_write(v, b, true);
+	if (!rc)
+		hw_retire(v, b);
+	return rc;
+}
+
 bool bkpt_plantable(const struct victim *v)
 {
 	return !v->lifted && !v->vforks && v->phase == V_HELD;
+}
+
+static void set_flags(struct bkpt *b, unsigned flags)
+{
+	b->stop = flags & KP_BKPT_STOP;
+	b->kernel = (flags & KP_BKPT_KERNEL) && !b->stop;
+}
+
+static int change(struct victim *v, struct bkpt *b, unsigned flags)
+{
+	set_flags(b, flags);
+	return bkpt_plantable(v) ? put(v, b) : 0;
 }
 
 int bkpt_set(struct victim *v, const struct kp_bkpt *req)
@@ -142,7 +174,7 @@ int bkpt_set(struct victim *v, const struct kp_bkpt *req)
 	int rc = 0;
 
 	if (b && !b->dead)
-		return -EEXIST;
+		return req->flags & KP_BKPT_REPLACE ? change(v, b, req->flags) : -EEXIST;
 	if (!b) {
 		rc = make_room(v);
 		if (rc)
@@ -150,10 +182,10 @@ int bkpt_set(struct victim *v, const struct kp_bkpt *req)
 		b = insert(v, req->addr);
 	}
 	b->insn = req->insn;
-	b->stop = req->flags & KP_BKPT_STOP;
 	b->dead = false;
+	set_flags(b, req->flags);
 	if (bkpt_plantable(v))
-		rc = bkpt_write(v, b, true);
+		rc = put(v, b);
 	if (rc && had)
 		b->dead = true;
 	else if (rc)
@@ -167,6 +199,7 @@ int bkpt_clear(struct victim *v, uint64_t addr)
 
 	if (!b || b->dead)
 		return -ENOENT;
+	hw_disarm(v, b);
 	bkpt_write(v, b, false);
 	b->dead = true;
 	if (v->stopped)
@@ -180,7 +213,7 @@ void bkpt_plant_all(struct victim *v)
 		return;
 	for (size_t i = 0; i < v->nbkpts; i++)
 		if (!v->bkpts[i].dead)
-			bkpt_write(v, &v->bkpts[i], true);
+			put(v, &v->bkpts[i]);
 }
 
 void bkpt_lift_all(struct victim *v)
@@ -191,6 +224,7 @@ void bkpt_lift_all(struct victim *v)
 
 void bkpt_forget_all(struct victim *v)
 {
+	hw_drop_all(v);
 	v->nbkpts = 0;
 	if (v->memfd >= 0)
 		close(v->memfd);

@@ -16,6 +16,11 @@
 
 struct victim;
 
+enum {
+	HW_MAX = 4,  /* debug registers of a thread */
+	HW_LOOKS = 2 /* lwp.hw_fresh of a new one */
+};
+
 /* Where an LWP is, as far as wait(2) has told. */
 enum lwp_state {
 	LWP_RUNNING,   /* resumed; a stop may be on its way */
@@ -43,6 +48,22 @@ enum {
 	HOLD_ALLSTOP = 1,  /* the whole victim is (being) stopped */
 	HOLD_QUESTION = 2, /* waits for an answer */
 	HOLD_STEPPER = 4,  /* another LWP of the victim steps over a lifted trap */
+};
+
+/* A kernel-managed breakpoint or watchpoint in one LWP (hwbkpt.c). */
+struct hw_event {
+	int fd;        /* of the perf event; 0 none */
+	int stale;     /* the fd of one closed with its signal on the way; 0 none */
+	uint64_t seen; /* hits accounted for */
+};
+
+/* One address that the kernel watches for us in every LWP of a victim. */
+struct hw_slot {
+	uint64_t addr;   /* where */
+	uint32_t len;    /* bytes, of a watchpoint */
+	uint32_t access; /* enum perf_access; 0: the slot is free */
+	/* a trap has taken over: each LWP's event goes at its next stop */
+	bool retiring;
 };
 
 /* One thread under ptrace. */
@@ -81,6 +102,11 @@ struct lwp {
 	/* PTRACE_EVENT_* of the stop that it is in; 0 signal delivery */
 	int stop_event;
 	struct inject *inject; /* a system call that it runs for us; NULL none */
+	/* what becomes pending when `pending` has been acted upon */
+	enum lwp_pending pend_next;
+	struct hw_event hw[HW_MAX]; /* by slot of the victim */
+	/* born lately: looks to come before its signal mask is taken for its own */
+	uint8_t hw_fresh;
 };
 
 /* One breakpoint. Invariant: `in_text` says what stands in the victim's memory now. */
@@ -91,6 +117,8 @@ struct bkpt {
 	bool in_text;          /* the trap is planted */
 	/* removed; kept until no LWP can have an unseen hit of it */
 	bool dead;
+	bool kernel; /* kernel-managed if it can be */
+	uint8_t hw;  /* … and is, in victim.hw[hw - 1]; 0: a trap */
 };
 
 /* An event that the socket did not take. */
@@ -154,9 +182,15 @@ struct victim {
 	uint64_t deadline; /* ATTACHING, RELEASING: monotonic ns; 0 none */
 	/* request whose reply is owed (ATTACH, RELEASE); len 0 none */
 	struct kp_header req;
-	int release_mode; /* enum kp_release */
-	unsigned ninject; /* LWPs that run a system call for us */
-	bool seccomp;     /* an LWP has been seen to have a filter */
+	int release_mode;          /* enum kp_release */
+	unsigned ninject;          /* LWPs that run a system call for us */
+	bool seccomp;              /* an LWP has been seen to have a filter */
+	struct hw_slot hw[HW_MAX]; /* kernel-managed addresses */
+	bool hw_off;      /* no more kernel-managed breakpoints until the next exec */
+	int hw_sig;       /* that a hit is signalled by; 0: none chosen yet */
+	uint64_t hw_sigs; /* all that have ever been */
+	uint64_t hw_late; /* those that came late */
+	uint64_t hw_look; /* monotonic ns of the next look at masks of new LWPs; 0 none */
 };
 
 /* The keeper. */
@@ -262,6 +296,31 @@ void bkpt_bury(struct victim *v);       /* drops dead ones: every LWP stands */
 void bkpt_clean_child(struct victim *v, pid_t child);
 int bkpt_write(struct victim *v, struct bkpt *b, bool trap);
 struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
+
+/* --- hwbkpt.c: breakpoints that the kernel keeps; hwready.c: whether it may --------- */
+
+int hw_arm(struct victim *v, struct bkpt *b); /* 0, or it is to be a trap */
+void hw_disarm(struct victim *v, struct bkpt *b);
+void hw_retire(struct victim *v, struct bkpt *b); /* a trap has taken over */
+void hw_drop_all(struct victim *v);               /* exec, release */
+void hw_upgrade(struct victim *v); /* traps that would rather be kernel-managed */
+void hw_born(struct lwp *l);       /* its first stop */
+void hw_ended(struct lwp *l);      /* is about to be freed */
+/* l's signal stop is a hit, now pending, or only the trace of one: handled */
+bool hw_signal(struct lwp *l, int sig);
+/* a trap at addr is only met because it came under l's feet as it passed a hit */
+bool hw_passing(struct lwp *l, uint64_t addr);
+void hw_stood(struct lwp *l); /* it has stopped, whatever for: retires events */
+/* to be resumed from an address whose hit has been seen: none again */
+void hw_pass(struct lwp *l);
+void hw_tick(struct victim *v, uint64_t now);
+
+bool hw_ready(void);                  /* events may be had; asks for them if not yet */
+bool hw_may_signal(uid_t uid);        /* a process of that user gets our signals */
+void hw_retry(void);                  /* upgrades traps a little later */
+void hw_child(pid_t pid, int status); /* a child of ours has ended */
+uint64_t hw_next_deadline(void);      /* monotonic ns, UINT64_MAX none */
+void hw_ticks(uint64_t now);
 
 /* --- step.c ------------------------------------------------------------------------ */
 

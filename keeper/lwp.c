@@ -84,6 +84,7 @@ void lwp_free(struct lwp *l)
 	event_answered(l);
 	inject_forget(l);
 	step_abandon(l);
+	hw_ended(l);
 	*slot(l->tid) = l->hash_next;
 	if (l->role == LWP_MEMBER)
 		unlink_member(l);

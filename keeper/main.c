@@ -176,11 +176,13 @@ static bool busy(const struct victim *v)
 
 static int timeout_ms(void)
 {
-	uint64_t now, end = event_next_deadline();
+	uint64_t now, end = event_next_deadline(), other = hw_next_deadline();
 
 	for (struct victim *v = K.victims; v; v = v->next)
 		if (busy(v))
 			return TICK_MS;
+	if (other < end)
+		end = other;
 	if (end == UINT64_MAX)
 		return -1;
 	now = clock_mono();
@@ -195,6 +197,7 @@ static void tick(void)
 		if (busy(v))
 			victim_tick(v, now);
 	event_defaults(now);
+	hw_ticks(now);
 }
 
 static bool finished(const struct victim *v)

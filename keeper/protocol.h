@@ -134,7 +134,9 @@ struct kp_mask {
 };
 
 enum {
-	KP_BKPT_STOP = 1
+	KP_BKPT_STOP = 1,
+	KP_BKPT_KERNEL = 2,  /* kernel-managed if it can be (not with STOP) */
+	KP_BKPT_REPLACE = 4, /* one that is there takes these flags */
 };
 
 struct kp_bkpt {

@@ -63,6 +63,7 @@ static void go(struct lwp *l, struct bkpt *b)
 	if (lwp_regs(l, &regs))
 		return;
 	l->step_pc = arch_pc(regs);
+	hw_pass(l);
 	lwp_flush(l);
 	if (b) {
 		block_signals(l, b);
@@ -139,7 +140,7 @@ static void restore(struct lwp *l)
 
 	unblock_signals(l);
 	l->stepping = false;
-	if (b && !b->dead && !b->in_text && bkpt_plantable(l->v))
+	if (b && !b->dead && !b->in_text && !b->hw && bkpt_plantable(l->v))
 		bkpt_write(l->v, b, true);
 }
 

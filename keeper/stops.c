@@ -135,6 +135,7 @@ static void thread_born(struct lwp *parent, pid_t tid)
 		l = lwp_new(parent->v, tid, LWP_MEMBER);
 	if (!l)
 		return;
+	l->hw_fresh = HW_LOOKS;
 	tell(l, KP_EV_THREAD_START, KP_WANT_THREADS, 0);
 	claim_first_stop(l);
 }
@@ -282,6 +283,8 @@ void stops_note_group(struct lwp *l, int sig)
 
 static void on_stop(struct lwp *l, int sig)
 {
+	if (!l->born)
+		hw_born(l);
 	l->born = true;
 	if (!stop_signal(sig) && trap_on_its_way(l)) {
 		stops_note_group(l, sig);
@@ -313,6 +316,10 @@ static bool trap_is_ours(struct lwp *l)
 	if (!b || (b->dead && b->insn.bytes[0] == a->trap[0]))
 		return false;
 	lwp_set_pc(l, addr);
+	if (hw_passing(l, addr)) {
+		l->reported = addr;
+		return true;
+	}
 	l->pend_pc = addr;
 	l->pending = LWP_PEND_BKPT;
 	return true;
@@ -320,7 +327,7 @@ static bool trap_is_ours(struct lwp *l)
 
 static void on_signal(struct lwp *l, int sig)
 {
-	if (step_trap(l, sig))
+	if (hw_signal(l, sig) || step_trap(l, sig))
 		return;
 	if (sig == SIGTRAP && trap_is_ours(l))
 		return;
@@ -360,7 +367,8 @@ static void act_on_hit(struct lwp *l)
 	struct bkpt *b = bkpt_find(v, l->pend_pc);
 	struct kp_event ev;
 
-	l->pending = LWP_PEND_NONE;
+	l->pending = l->pend_next;
+	l->pend_next = LWP_PEND_NONE;
 	if (!b || b->dead || v->phase != V_HELD || arch_pc(&l->regs) != l->pend_pc)
 		return;
 	l->reported = b->addr;
@@ -396,7 +404,7 @@ void stops_resume(struct lwp *l)
 		return;
 	if (l->pending == LWP_PEND_BKPT && !lwp_regs(l, &regs))
 		act_on_hit(l);
-	else if (l->pending == LWP_PEND_SIGNAL)
+	if (l->pending == LWP_PEND_SIGNAL && !l->holds)
 		act_on_signal(l);
 	if (l->state != LWP_STOPPED || l->holds)
 		return;
@@ -413,6 +421,7 @@ void stops_resume(struct lwp *l)
 			if (l->state != LWP_STOPPED || l->holds)
 				return;
 		}
+		hw_pass(l);
 	}
 	resume_now(l);
 }
@@ -476,6 +485,8 @@ void stops_react(struct lwp *l, int status)
 	default:
 		on_signal(l, WSTOPSIG(status));
 	}
+	if (l->state == LWP_STOPPED)
+		hw_stood(l);
 	if (l->state == LWP_STOPPED && !inject_again(l) && !step_again(l))
 		stops_settle(l);
 }

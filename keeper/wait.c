@@ -103,6 +103,8 @@ void wait_dispatch(const struct wait_event *ev)
 		stops_react(l, ev->status);
 	else if (WIFSTOPPED(ev->status))
 		keep_early(ev);
-	else
+	else {
 		forget_early(ev->tid);
+		hw_child(ev->tid, ev->status);
+	}
 }

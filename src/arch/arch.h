@@ -70,6 +70,10 @@ struct arch {
 	uint8_t reg_sysarg[6];           /* its arguments */
 	/* >= 0: of a call, which the kernel may restart; ARCH_NOREG none */
 	uint8_t reg_sysorig;
+	uint8_t reg_flags; /* the flags */
+	/* bit of them that passes a hardware breakpoint at the PC once; 0: there is no
+	 * such bit, and no use of hardware breakpoints */
+	uint32_t resume_flag;
 };
 
 /* The CPU that this library was built for. */

@@ -52,6 +52,7 @@ enum {
 	X86_RDI = 14,
 	X86_ORIG_RAX = 15,
 	X86_RIP = 16,
+	X86_EFLAGS = 18,
 	X86_RSP = 19,
 	X86_NREGS = 27,
 
@@ -61,6 +62,7 @@ enum {
 _Static_assert(sizeof(arch_regs_t) == X86_NREGS * 8, "user_regs_struct is 27 words");
 _Static_assert(offsetof(arch_regs_t, rip) == X86_RIP * 8, "rip");
 _Static_assert(offsetof(arch_regs_t, rsp) == X86_RSP * 8, "rsp");
+_Static_assert(offsetof(arch_regs_t, eflags) == X86_EFLAGS * 8, "eflags");
 
 static const struct arch x86_64 = {
 	.name = "x86_64",
@@ -80,6 +82,8 @@ static const struct arch x86_64 = {
 	.reg_sysret = X86_RAX,
 	.reg_sysarg = { X86_RDI, X86_RSI, X86_RDX, X86_R10, X86_R8, X86_R9 },
 	.reg_sysorig = X86_ORIG_RAX,
+	.reg_flags = X86_EFLAGS,
+	.resume_flag = 1u << 16, /* RF: set by the CPU in the flags of such a hit */
 };
 
 const struct arch *const arch_native = &x86_64;

@@ -292,7 +292,7 @@ void dt_links_watch(dt_proc_t *dpr)
 	if (dpr->links.watch || !agent(dpr) ||
 	    rd_event_addr(dpr->links.agent, RD_DLACTIVITY, &where) != RD_OK)
 		return;
-	if (!Ptag_set(dpr->P, where.u.bptaddr))
+	if (!Ptag_set_kernel(dpr->P, where.u.bptaddr))
 		dpr->links.watch = where.u.bptaddr;
 	log_at(LOG_CTL, 2, dpr->pid, 0, "link maps watched at 0x%llx",
 	       (unsigned long long)dpr->links.watch);

@@ -83,7 +83,7 @@ static bool tag(dt_proc_t *dpr, uint64_t *slot, uint64_t addr)
 
 	if (*slot == addr)
 		return true;
-	rc = Ptag_set(dpr->P, addr);
+	rc = Ptag_set_kernel(dpr->P, addr);
 	log_at(LOG_CTL, 2, dpr->pid, 0, "tag 0x%llx: %d", (unsigned long long)addr, rc);
 	if (rc)
 		return false;
@@ -94,7 +94,7 @@ static bool tag(dt_proc_t *dpr, uint64_t *slot, uint64_t addr)
 static void untag(dt_proc_t *dpr, uint64_t *slot)
 {
 	if (*slot)
-		Ptag_clear(dpr->P, *slot);
+		Ptag_clear_kernel(dpr->P, *slot);
 	*slot = 0;
 }
 

@@ -230,6 +230,13 @@ enum {
 	HOLD_BKPT_STOP =
 		1, /* a hit stops the whole victim (FAULTED, SIGTRAP) and stays so */
 		   /* without it a hit is a question, HOLD_EV_BKPT */
+	/* Kept by the kernel where it may be (perf events, hwbkpt.c of the keeper):
+	 * nothing stands in the text, and the victim survives SIGKILL of the keeper.
+	 * Else a trap. A hit in a thread that blocks the signal used comes late: BKPT
+	 * with DEFAULTED. Not together with STOP. */
+	HOLD_BKPT_KERNEL = 2,
+	/* one that is there is changed to these flags, with no hit missed meanwhile */
+	HOLD_BKPT_REPLACE = 4,
 };
 
 /*

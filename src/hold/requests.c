@@ -88,13 +88,17 @@ static int plant(struct hold *h, uint64_t addr, const struct arch_insn *insn,
 {
 	struct kp_bkpt req = { .addr = addr, .flags = flags, .insn = *insn };
 	struct kp_reply reply;
-	int err = traps_add(&h->traps, addr, insn, flags);
+	unsigned kept = flags & ~(unsigned)HOLD_BKPT_REPLACE;
+	int err = traps_add(&h->traps, addr, insn, kept);
+	bool there = err == -EEXIST && (flags & HOLD_BKPT_REPLACE);
 
-	if (err)
+	if (err && !there)
 		return err;
 	hold_header(&req.h, KP_BKPT_SET, sizeof(req), 0);
 	err = hold_call_locked(h, &req, &reply, sizeof(reply));
-	if (err)
+	if (!err && there)
+		traps_mark(&h->traps, addr, kept);
+	else if (err && !there)
 		traps_remove(&h->traps, addr);
 	return err;
 }

@@ -91,6 +91,17 @@ int traps_add(struct traps *t, uint64_t addr, const struct arch_insn *insn,
 	return err;
 }
 
+void traps_mark(struct traps *t, uint64_t addr, uint32_t flags)
+{
+	size_t at;
+
+	pthread_mutex_lock(&t->lock);
+	at = lower(t, addr);
+	if (at < t->n && t->v[at]->addr == addr)
+		t->v[at]->flags = flags;
+	pthread_mutex_unlock(&t->lock);
+}
+
 void traps_remove(struct traps *t, uint64_t addr)
 {
 	size_t at;

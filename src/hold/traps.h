@@ -36,6 +36,7 @@ void traps_fini(struct traps *t);
 int traps_add(struct traps *t, uint64_t addr, const struct arch_insn *insn,
 	      uint32_t flags);
 /* Nothing when there is none at addr. */
+void traps_mark(struct traps *t, uint64_t addr, uint32_t flags);
 void traps_remove(struct traps *t, uint64_t addr);
 /* Forgets all, as after an exec. */
 void traps_forget(struct traps *t);

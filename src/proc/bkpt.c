@@ -3,7 +3,8 @@
  * Breakpoints by address. Several owners may want one address (glibc reports every event
  * of the dynamic linker at one): Ptag_set() is counted, Psetbkpt() is a flag, and the
  * keeper has one breakpoint for both. The flag wins: such a hit stops the victim
- * (PR_FAULTED), and the event carries the address for the owners of tags.
+ * (PR_FAULTED), and the event carries the address for the owners of tags. It is
+ * kernel-managed while all of its owners are content with that.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -59,15 +60,16 @@ static int add(struct ps_prochandle *P, uint64_t addr, struct bkpt_want **ret)
 /* Makes the keeper's breakpoint what its owners want now. */
 static int settle(struct ps_prochandle *P, struct bkpt_want *b)
 {
-	unsigned flags = b->stop ? HOLD_BKPT_STOP : 0;
+	unsigned how = b->stop ? HOLD_BKPT_STOP : b->plain ? 0 : HOLD_BKPT_KERNEL;
 	int rc = 0;
 
-	if (b->planted)
+	if (b->stop || b->tags) {
+		rc = hold_bkpt_set(P->hold, b->addr, &b->insn, how | HOLD_BKPT_REPLACE);
+		b->planted |= !rc;
+	} else if (b->planted) {
 		rc = hold_bkpt_clear(P->hold, b->addr);
-	b->planted = false;
-	if (b->stop || b->tags)
-		rc = hold_bkpt_set(P->hold, b->addr, &b->insn, flags);
-	b->planted = !rc && (b->stop || b->tags);
+		b->planted = false;
+	}
 	return rc;
 }
 
@@ -149,33 +151,62 @@ int Pxecbkpt(struct ps_prochandle *P, unsigned long saved)
 	return handle_fail(rc);
 }
 
-int Ptag_set(struct ps_prochandle *P, uintptr_t addr)
+static int tag(struct ps_prochandle *P, uintptr_t addr, unsigned plain)
 {
 	struct bkpt_want *b;
 	int rc;
 
 	handle_lock(P);
 	rc = want(P, addr, &b);
-	if (!rc && !b->tags++ && !b->planted) {
-		rc = settle(P, b);
+	if (!rc) {
+		b->tags++;
+		b->plain += plain;
+		if (!b->planted || (b->plain == 1 && plain && !b->stop))
+			rc = settle(P, b);
 		if (rc) {
-			b->tags = 0;
-			drop(P, b);
+			b->plain -= plain;
+			b->tags--;
+			if (!b->tags && !b->stop)
+				drop(P, b);
 		}
 	}
 	handle_unlock(P);
 	return rc;
 }
 
-void Ptag_clear(struct ps_prochandle *P, uintptr_t addr)
+static void untag(struct ps_prochandle *P, uintptr_t addr, unsigned plain)
 {
 	struct bkpt_want *b;
 
 	handle_lock(P);
 	b = find(P, addr);
-	if (b && b->tags && !--b->tags && !b->stop) {
-		settle(P, b);
-		drop(P, b);
+	if (b && b->tags && b->plain >= plain) {
+		b->tags--;
+		b->plain -= plain;
+		if (!b->stop && (!b->tags || (plain && !b->plain)))
+			settle(P, b);
+		if (!b->stop && !b->tags)
+			drop(P, b);
 	}
 	handle_unlock(P);
+}
+
+int Ptag_set(struct ps_prochandle *P, uintptr_t addr)
+{
+	return tag(P, addr, 1);
+}
+
+void Ptag_clear(struct ps_prochandle *P, uintptr_t addr)
+{
+	untag(P, addr, 1);
+}
+
+int Ptag_set_kernel(struct ps_prochandle *P, uintptr_t addr)
+{
+	return tag(P, addr, 0);
+}
+
+void Ptag_clear_kernel(struct ps_prochandle *P, uintptr_t addr)
+{
+	untag(P, addr, 0);
 }

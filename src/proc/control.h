@@ -39,6 +39,11 @@ int Ptag_set(struct ps_prochandle *P, uintptr_t addr);
 /* Gives one count back; the last lifts it. Nothing when the address space has gone. */
 void Ptag_clear(struct ps_prochandle *P, uintptr_t addr);
 
+/* The same, for what process control itself needs: kernel-managed where it can be
+ * (HOLD_BKPT_KERNEL) and nobody else has a breakpoint there. Counted apart. */
+int Ptag_set_kernel(struct ps_prochandle *P, uintptr_t addr);
+void Ptag_clear_kernel(struct ps_prochandle *P, uintptr_t addr);
+
 /* Which informational events are wanted: HOLD_WANT_*. */
 int Pwant(struct ps_prochandle *P, unsigned mask);
 

@@ -22,6 +22,7 @@ struct bkpt_want {
 	uint64_t addr;         /* where */
 	struct arch_insn insn; /* the program's own instruction */
 	unsigned tags;         /* counted Ptag_set()s: hits are questions */
+	unsigned plain;        /* … of them, those that are to be traps */
 	bool stop;             /* a Psetbkpt(): a hit stops the victim; wins over tags */
 	bool planted;          /* the keeper has it */
 };

@@ -243,24 +243,33 @@ void bkpt_bury(struct victim *v)
 	v->nbkpts = n;
 }
 
-/* A forked child has its parent's text, our traps included. Over a word that holds no
- * trap the program's own byte is written once more, which changes nothing. */
-void bkpt_clean_child(struct victim *v, pid_t child)
+static void clean(int fd, pid_t child, const struct bkpt *b)
 {
-	int fd = v->nbkpts ? memory_open(child) : -1;
+	size_t len = arch_native->trap_len;
 
-	for (size_t i = 0; i < v->nbkpts; i++) {
-		const struct bkpt *b = &v->bkpts[i];
-		size_t len = arch_native->trap_len;
+	if (fd < 0)
+		trace_poke(child, b->addr, b->insn.bytes, len);
+	else if (pwrite(fd, b->insn.bytes, len, (off_t)b->addr) < 0)
+		log_at(LOG_KEEP, 1, child, child, "clean 0x%llx: %s",
+		       (unsigned long long)b->addr, strerror(errno));
+}
 
-		if (fd < 0)
-			trace_poke(child, b->addr, b->insn.bytes, len);
-		else if (pwrite(fd, b->insn.bytes, len, (off_t)b->addr) < 0)
-			log_at(LOG_KEEP, 1, child, child, "clean 0x%llx: %s",
-			       (unsigned long long)b->addr, strerror(errno));
-	}
-	if (fd >= 0)
-		close(fd);
+/* A forked child has its parent's text, our traps included. Over a word that holds no
+ * trap the program's own byte is written once more, which changes nothing. Without a
+ * descriptor for its memory (-errno) it must stand. */
+int bkpt_clean_child(struct victim *v, pid_t child)
+{
+	int fd;
+
+	if (!v->nbkpts)
+		return 0;
+	fd = memory_open(child);
+	for (size_t i = 0; i < v->nbkpts; i++)
+		clean(fd, child, &v->bkpts[i]);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
 }
 
 static ssize_t victim_read(void *ctx, uint64_t addr, void *buf, size_t len)

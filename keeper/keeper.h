@@ -81,7 +81,7 @@ struct lwp {
 	bool group;               /* in a group stop when last seen */
 	bool interrupted;         /* PTRACE_INTERRUPT sent, its stop not seen */
 	bool in_vfork;            /* waits for its vfork child */
-	bool forked_copy;         /* CHILD: has a copy of our traps (fork, not vfork) */
+	bool forked_copy;         /* CHILD: its copy of our traps is still to be cleaned */
 	bool stepping;            /* single-stepped by us or for the client */
 	bool born;                /* its first stop has been seen */
 	/* a step was broken off after its end: its SIGTRAP is to come */
@@ -293,7 +293,7 @@ void bkpt_plant_all(struct victim *v);
 void bkpt_lift_all(struct victim *v);
 void bkpt_forget_all(struct victim *v); /* the address space has gone */
 void bkpt_bury(struct victim *v);       /* drops dead ones: every LWP stands */
-void bkpt_clean_child(struct victim *v, pid_t child);
+int bkpt_clean_child(struct victim *v, pid_t child); /* -errno: to be done again */
 int bkpt_write(struct victim *v, struct bkpt *b, bool trap);
 struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
 
@@ -390,6 +390,7 @@ bool release_one(
 	struct lwp *l); /* it stands: detached, when the release needs no other */
 void release_standing(struct victim *v); /* every LWP stands: detach */
 void release_gone(struct victim *v);     /* the victim died on the way */
+void release_look(struct victim *v);     /* drops LWPs whose end nobody will tell */
 void reply_raw(struct victim *v, const void *msg, size_t len);
 
 /* --- main.c, crash.c --------------------------------------------------------------- */

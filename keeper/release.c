@@ -16,6 +16,7 @@
 #include <signal.h>
 
 #include "keeper/keeper.h"
+#include "os/procfs.h"
 #include "util/log.h"
 
 enum {
@@ -160,6 +161,27 @@ void release_standing(struct victim *v)
 		begin_hang(v);
 	} else {
 		detach_all(v);
+	}
+}
+
+/*
+ * An LWP that was killed before it could be detached has its end told by wait(2); but
+ * not the leader that another thread's exec killed when that thread was detached first:
+ * the kernel gives its tid to the other and unlinks it from us without a word
+ * (de_thread(), release_task(), 6.18).
+ */
+void release_look(struct victim *v)
+{
+	struct procfs_status st;
+	struct lwp *next;
+
+	if (v->phase != V_RELEASING)
+		return;
+	for (struct lwp *l = v->lwps; l; l = next) {
+		next = l->next;
+		if (l->state == LWP_DYING &&
+		    (procfs_status(v->pid, l->tid, &st) || st.tracer != K.pid))
+			lwp_free(l);
 	}
 }
 

@@ -96,6 +96,8 @@ static void ended(struct lwp *l, int status)
 		return;
 	if (tid == v->pid)
 		victim_ended(v, tid, status);
+	else if (!v->nlwps && v->phase == V_RELEASING)
+		release_gone(v); /* the others were detached: they may well live */
 	else if (!v->nlwps)
 		last_member_ended(v, status);
 	else
@@ -106,10 +108,8 @@ static void ended(struct lwp *l, int status)
 
 static void set_child_free(struct lwp *l)
 {
-	struct victim *v = l->v;
-
 	if (l->forked_copy)
-		bkpt_clean_child(v, l->tid);
+		bkpt_clean_child(l->v, l->tid);
 	trace_detach(l, 0);
 	lwp_free(l);
 }
@@ -164,7 +164,10 @@ static void process_born(struct lwp *parent, pid_t tid, int event)
 		event_send(v, &ev);
 	if (!l)
 		return;
-	l->forked_copy = event != PTRACE_EVENT_VFORK;
+	/* Now, and not at its first stop: the victim may be let go, exec or end before
+	 * that, and with it goes the list of what is to be cleaned. It has not executed
+	 * anything yet. */
+	l->forked_copy = event != PTRACE_EVENT_VFORK && bkpt_clean_child(v, tid);
 	claim_first_stop(l);
 }
 

@@ -225,4 +225,5 @@ void victim_tick(struct victim *v, uint64_t now)
 		step_ready(v);
 	if (v->ninject)
 		inject_tick(v, now);
+	release_look(v);
 }

@@ -81,7 +81,7 @@ struct lwp {
 	bool group;               /* in a group stop when last seen */
 	bool interrupted;         /* PTRACE_INTERRUPT sent, its stop not seen */
 	bool in_vfork;            /* waits for its vfork child */
-	bool forked_copy;         /* CHILD: its copy of our traps is still to be cleaned */
+	bool forked_copy;         /* CHILD: has our traps still in its text */
 	bool stepping;            /* single-stepped by us or for the client */
 	bool born;                /* its first stop has been seen */
 	/* a step was broken off after its end: its SIGTRAP is to come */

@@ -454,6 +454,7 @@ void stops_settle(struct lwp *l)
 void stops_react(struct lwp *l, int status)
 {
 	int event = status >> 16;
+	pid_t tid = l->tid;
 
 	if (!WIFSTOPPED(status)) {
 		ended(l, status);
@@ -478,6 +479,8 @@ void stops_react(struct lwp *l, int status)
 	case PTRACE_EVENT_FORK:
 	case PTRACE_EVENT_VFORK:
 		on_birth(l, event);
+		if (lwp_find(tid) != l)
+			return; /* a release waited for the newborn: it is over */
 		break;
 	case PTRACE_EVENT_VFORK_DONE:
 		on_vfork_done(l);

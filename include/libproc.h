@@ -387,6 +387,106 @@ typedef int proc_stack_f(void *arg, prgregset_t regs, unsigned argc, const long 
 int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *fn,
 		void *arg);
 
+/* --- system calls made by the victim ------------------------------------------------ */
+
+/*
+ * The victim must be stopped under control (EBUSY; EBADF on a read-only handle, and for
+ * oneself). The representative LWP makes the call, or another one where that cannot; the
+ * others stand. Afterwards the LWP has its own registers, signal mask, pending signals
+ * and memory again, and a call of its own that the stop had interrupted goes on when it
+ * runs (only a sleep made here ends a sleep of its own early, with EINTR). Signals are
+ * blocked while the call lasts. A function blocks as long as its call does; Pstop() from
+ * another thread ends that with EINTR. The handle must not be released meanwhile. A
+ * victim with a seccomp filter may be killed for a call that the filter forbids: that is
+ * the caller's to know. Should the keeper be killed in the middle of a call, the victim
+ * crashes.
+ */
+
+/* How an argument is passed (argdes_t.arg_type). */
+#define AT_BYVAL 1 /* arg_value itself */
+#define AT_BYREF 2 /* the address of a copy of arg_object in the victim */
+
+/* Which way the object goes (argdes_t.arg_inout). */
+#define AI_INPUT  1 /* to the victim, before the call */
+#define AI_OUTPUT 2 /* from the victim, after it */
+#define AI_INOUT  3 /* both */
+
+/* One argument of a system call. */
+typedef struct argdes {
+	long arg_value;   /* BYVAL: the value; BYREF: set to the victim's address */
+	void *arg_object; /* BYREF: in the caller; borrowed */
+	char arg_type;    /* AT_BYVAL, AT_BYREF */
+	char arg_inout;   /* AI_* of an object */
+	size_t arg_size;  /* BYREF: bytes of the object, 16 MiB at most */
+} argdes_t;
+
+/* What a system call returned. */
+typedef struct sysret {
+	long sys_rval1; /* the result */
+	long sys_rval2; /* 0 on Linux */
+} sysret_t;
+
+/*
+ * Has the victim make system call nr (SYS_*) with nargs (0 to 6) arguments; *ret (may be
+ * NULL) gets the result. Objects lie on the LWP's stack, below what is in use, or in
+ * memory mapped for the time. 0; a positive errno that the call failed with; -1 when it
+ * could not be made: ENOTSUP fork, vfork, clone and rt_sigreturn, or 32-bit code; ENOENT
+ * the LWP has ended (as in exit(2)); EPERM refused by seccomp; EINTR, EBUSY, EBADF,
+ * EINVAL, ENOMEM, EFAULT. After an exec the new program stands at its first instruction.
+ * Psyscall(3PROC).
+ */
+int Psyscall(struct ps_prochandle *P, sysret_t *ret, int nr, unsigned nargs,
+	     argdes_t *args);
+
+/* 1: a system call instruction stands at addr; 0. */
+int Pissyscall(struct ps_prochandle *P, uintptr_t addr);
+/* 1: one ends at addr, and *dst (may be NULL) gets its address; 0. */
+int Pissyscall_prev(struct ps_prochandle *P, uintptr_t addr, uintptr_t *dst);
+
+/*
+ * The system calls of those names, made by the victim: descriptors, addresses and ids
+ * are the victim's, paths, structures and buffers the caller's. They return what the
+ * call of that name does: -1 with its errno, or with one of Psyscall()'s.
+ */
+struct rlimit;
+struct stat;
+int pr_open(struct ps_prochandle *P, const char *path, int flags, mode_t mode);
+int pr_creat(struct ps_prochandle *P, const char *path, mode_t mode);
+int pr_close(struct ps_prochandle *P, int fd);
+int pr_access(struct ps_prochandle *P, const char *path, int mode);
+ssize_t pr_read(struct ps_prochandle *P, int fd, void *buf, size_t len);
+ssize_t pr_write(struct ps_prochandle *P, int fd, const void *buf, size_t len);
+off_t pr_lseek(struct ps_prochandle *P, int fd, off_t offset, int whence);
+int pr_stat(struct ps_prochandle *P, const char *path, struct stat *buf);
+int pr_lstat(struct ps_prochandle *P, const char *path, struct stat *buf);
+int pr_fstat(struct ps_prochandle *P, int fd, struct stat *buf);
+int pr_rename(struct ps_prochandle *P, const char *from, const char *to);
+int pr_link(struct ps_prochandle *P, const char *from, const char *to);
+int pr_unlink(struct ps_prochandle *P, const char *path);
+/* arg: an int or pointer value, or for the commands on locks and owners the caller's
+ * structure */
+int pr_fcntl(struct ps_prochandle *P, int fd, int cmd, void *arg);
+/* size 0: arg is a value; else it is the caller's object of size bytes, in and out */
+int pr_ioctl(struct ps_prochandle *P, int fd, unsigned long code, void *arg, size_t size);
+/* MAP_FAILED on failure */
+void *pr_mmap(struct ps_prochandle *P, void *addr, size_t len, int prot, int flags,
+	      int fd, off_t offset);
+int pr_munmap(struct ps_prochandle *P, void *addr, size_t len);
+int pr_mprotect(struct ps_prochandle *P, void *addr, size_t len, int prot);
+/* A handler is a function of the victim's; act and oact (either may be NULL) are the
+ * caller's. EINVAL: a handler, and nothing in the victim to return from it with. */
+int pr_sigaction(struct ps_prochandle *P, int sig, const struct sigaction *act,
+		 struct sigaction *oact);
+int pr_getrlimit(struct ps_prochandle *P, int resource, struct rlimit *limit);
+int pr_setrlimit(struct ps_prochandle *P, int resource, const struct rlimit *limit);
+pid_t pr_getpid(struct ps_prochandle *P);
+/* idtype: P_PID … of <sys/wait.h> */
+int pr_waitid(struct ps_prochandle *P, int idtype, id_t id, siginfo_t *info, int options);
+/* The process ends; Pwait() sees it. 0. */
+int pr_exit(struct ps_prochandle *P, int status);
+/* The representative LWP ends. 0. */
+int pr_lwp_exit(struct ps_prochandle *P);
+
 /* --- mappings, objects, symbols ---------------------------------------------------- */
 
 /* Called for one mapping; name: path of its file, [heap] …, or NULL. Non-zero ends. */

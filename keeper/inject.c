@@ -47,6 +47,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "keeper/keeper.h"
@@ -156,6 +157,17 @@ static bool trap_there(struct victim *v, uint64_t insn)
 			return true;
 	}
 	return false;
+}
+
+/* Whoever told us may not have seen an exec yet. */
+static bool insn_there(const struct lwp *l, uint64_t insn)
+{
+	uint8_t bytes[ARCH_TRAP_MAX];
+	size_t len = arch_native->sys_len;
+	struct iovec local = { bytes, len }, remote = { (void *)(uintptr_t)insn, len };
+
+	return process_vm_readv(l->tid, &local, 1, &remote, 1, 0) == (ssize_t)len &&
+	       !memcmp(bytes, arch_native->sys_insn, len);
 }
 
 /* --- registers ---------------------------------------------------------------------- */
@@ -319,6 +331,8 @@ int inject_begin(struct lwp *l, uint64_t insn, long nr, const uint64_t args[6],
 		return -ENOTSUP;
 	if (trap_there(l->v, insn))
 		return -EADDRINUSE;
+	if (!insn_there(l, insn))
+		return -EFAULT;
 	i = calloc(1, sizeof(*i));
 	if (!i)
 		return -ENOMEM;

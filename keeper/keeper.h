@@ -137,6 +137,13 @@ enum victim_phase {
 	V_IDLE,      /* released: the connection waits for the next ATTACH */
 };
 
+/* The system call that the client asked for. */
+enum call_state {
+	CALL_NONE,
+	CALL_UNDER_WAY,
+	CALL_DONE, /* its result is there for whoever asks */
+};
+
 /* One process. */
 struct victim {
 	struct victim *next, *prev; /* in the keeper's list */
@@ -191,6 +198,13 @@ struct victim {
 	uint64_t hw_sigs; /* all that have ever been */
 	uint64_t hw_late; /* those that came late */
 	uint64_t hw_look; /* monotonic ns of the next look at masks of new LWPs; 0 none */
+	/* address of an instruction that makes system calls; 0 not told */
+	uint64_t syscall_insn;
+	enum call_state call;      /* see there */
+	int call_err;              /* CALL_DONE: for its reply */
+	int64_t call_ret;          /* likewise */
+	struct kp_header call_req; /* request whose reply is owed; len 0 none */
+	uint64_t call_slice;       /* monotonic ns when it is sent at the latest */
 };
 
 /* The keeper. */
@@ -353,7 +367,7 @@ typedef void inject_done_f(struct lwp *l, int err, int64_t ret);
  * returns. -EBUSY: l is not stopped, steps, runs another call or waits for its vfork
  * child; -ENOTSUP: 32-bit code, or a call that cannot be made so (fork, clone …, exec by
  * a thread that is not the leader); -EADDRINUSE: a trap of ours stands at insn;
- * -ENOMEM, -ESRCH.
+ * -EFAULT: no such instruction does; -ENOMEM, -ESRCH.
  */
 int inject_begin(struct lwp *l, uint64_t insn, long nr, const uint64_t args[6],
 		 inject_done_f *done);
@@ -365,6 +379,12 @@ bool inject_again(struct lwp *l);    /* another stop came in a call: it goes on 
 void inject_abort(struct victim *v); /* the calls under way shall end */
 void inject_forget(struct lwp *l);   /* it has ended */
 void inject_tick(struct victim *v, uint64_t now);
+
+/* --- call.c ------------------------------------------------------------------------ */
+
+void call_begin(struct victim *v, const struct kp_syscall *req);
+void call_wait(struct victim *v, const struct kp_header *req);
+void call_tick(struct victim *v, uint64_t now);
 
 /* --- event.c ----------------------------------------------------------------------- */
 

@@ -59,6 +59,12 @@ enum kp_type {
 	KP_SIGINFO,    /* header.tid; reply kp_siginfo */
 	/* kp_mask: enum kp_release; reply.value 1: the connection is free */
 	KP_RELEASE,
+	/* kp_syscall: header.tid makes a system call; reply kp_sysret */
+	KP_SYSCALL,
+	/* header: of the call under way, or of the last one; reply kp_sysret */
+	KP_SYSCALL_WAIT,
+	/* kp_mask: address of an instruction that makes system calls, till the exec */
+	KP_SYSCALL_INSN,
 	KP_NTYPES
 };
 
@@ -190,6 +196,18 @@ struct kp_regs_all {
 struct kp_siginfo {
 	struct kp_reply r;
 	siginfo_t info; /* of the signal that it stopped on */
+};
+
+struct kp_syscall {
+	struct kp_header h;
+	uint64_t insn;    /* address of its instruction; 0: of KP_SYSCALL_INSN */
+	int64_t nr;       /* number of the call */
+	uint64_t args[6]; /* its arguments */
+};
+
+struct kp_sysret {
+	struct kp_reply r; /* value 1: still under way */
+	int64_t ret;       /* what the kernel returned: a negative errno, or the result */
 };
 
 /* What happens to a victim: the values of enum hold_event_kind, hold_why and

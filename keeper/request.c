@@ -26,6 +26,7 @@ union packet {
 	struct kp_bkpt bkpt;
 	struct kp_page page;
 	struct kp_setregs setregs;
+	struct kp_syscall syscall;
 	uint8_t bytes[512];
 };
 
@@ -74,6 +75,8 @@ static void do_stop(struct victim *v, const union packet *p)
 	int already = v->stopped;
 
 	reply_send(v, &p->h, 0, already, "");
+	if (v->call == CALL_UNDER_WAY)
+		inject_abort(v);
 	if (!v->stopping)
 		victim_stop(v, KP_WHY_REQUESTED, 0, v->pid, 0);
 }
@@ -97,7 +100,7 @@ static void do_run(struct victim *v, const union packet *p)
 	struct lwp *l = victim_lwp(v, p->h.tid ? p->h.tid : v->why_tid);
 	bool step = p->run.flags & KP_RUN_STEP;
 
-	if (!v->stopped || (step && v->stepper)) {
+	if (!v->stopped || (step && v->stepper) || v->ninject) {
 		reply(v, p, -EBUSY);
 		return;
 	}
@@ -290,6 +293,24 @@ static void do_siginfo(struct victim *v, const union packet *p)
 	reply_raw(v, &r, sizeof(r));
 }
 
+/* --- system calls ------------------------------------------------------------------ */
+
+static void do_syscall(struct victim *v, const union packet *p)
+{
+	call_begin(v, &p->syscall);
+}
+
+static void do_syscall_wait(struct victim *v, const union packet *p)
+{
+	call_wait(v, &p->h);
+}
+
+static void do_syscall_insn(struct victim *v, const union packet *p)
+{
+	v->syscall_insn = p->mask.mask;
+	reply(v, p, 0);
+}
+
 /* --- the two tables ---------------------------------------------------------------- */
 
 struct request {
@@ -313,6 +334,9 @@ static const struct request control[KP_NTYPES] = {
 	[KP_REGS_ALL] = { do_regs_all, sizeof(struct kp_page) },
 	[KP_SIGINFO] = { do_siginfo, sizeof(struct kp_header) },
 	[KP_RELEASE] = { do_release, sizeof(struct kp_mask) },
+	[KP_SYSCALL] = { do_syscall, sizeof(struct kp_syscall) },
+	[KP_SYSCALL_WAIT] = { do_syscall_wait, sizeof(struct kp_header) },
+	[KP_SYSCALL_INSN] = { do_syscall_insn, sizeof(struct kp_mask) },
 };
 
 static bool well_formed(const union packet *p, ssize_t n)

@@ -234,6 +234,7 @@ static void on_exec(struct lwp *l)
 	v->vforks = 0;
 	v->lifted = false;
 	bkpt_forget_all(v);
+	v->syscall_insn = 0;
 	if (v->creating) {
 		v->creating = false;
 		victim_stop(v, KP_WHY_EXEC, 0, l->tid, 0);

@@ -226,4 +226,5 @@ void victim_tick(struct victim *v, uint64_t now)
 	if (v->ninject)
 		inject_tick(v, now);
 	release_look(v);
+	call_tick(v, now);
 }

@@ -65,6 +65,7 @@ struct arch {
 	uint8_t reg_arg[6];              /* first integer arguments of a function */
 	uint8_t sys_insn[ARCH_TRAP_MAX]; /* the instruction that makes a system call */
 	uint8_t sys_len;                 /* its bytes */
+	uint8_t insn_align;              /* instructions begin at multiples of it */
 	uint8_t reg_sysnr;               /* number of the system call */
 	uint8_t reg_sysret;              /* its result */
 	uint8_t reg_sysarg[6];           /* its arguments */

@@ -23,6 +23,7 @@ static const struct arch aarch64 = {
 	.reg_arg = { 0, 1, 2, 3, 4, 5 },
 	.sys_insn = { 0x01, 0x00, 0x00, 0xd4 }, /* svc #0 */
 	.sys_len = 4,
+	.insn_align = 4,
 	.reg_sysnr = 8,
 	.reg_sysret = 0,
 	.reg_sysarg = { 0, 1, 2, 3, 4, 5 },

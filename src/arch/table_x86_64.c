@@ -78,6 +78,7 @@ static const struct arch x86_64 = {
 	.reg_arg = { X86_RDI, X86_RSI, X86_RDX, X86_RCX, X86_R8, X86_R9 },
 	.sys_insn = { 0x0f, 0x05 }, /* syscall */
 	.sys_len = 2,
+	.insn_align = 1,
 	.reg_sysnr = X86_RAX,
 	.reg_sysret = X86_RAX,
 	.reg_sysarg = { X86_RDI, X86_RSI, X86_RDX, X86_R10, X86_R8, X86_R9 },

@@ -75,8 +75,10 @@ static void note(struct hold *h, const struct hold_event *ev)
 	bool exec = ev->kind == HOLD_EV_EXEC ||
 		    (ev->kind == HOLD_EV_STOPPED && ev->why == HOLD_WHY_EXEC);
 
-	if (exec)
+	if (exec) {
 		traps_forget(&h->traps);
+		atomic_store(&h->syscall_insn, 0);
+	}
 	if (ev->kind == HOLD_EV_EXIT || ev->kind == HOLD_EV_LOST)
 		atomic_store(&h->ended, true);
 	log_at(LOG_HOLD, 1, ev->pid, ev->tid,

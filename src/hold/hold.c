@@ -164,6 +164,9 @@ static const char *const type_name[KP_NTYPES] = {
 	[KP_REGS_ALL] = "regs-all",
 	[KP_SIGINFO] = "siginfo",
 	[KP_RELEASE] = "release",
+	[KP_SYSCALL] = "syscall",
+	[KP_SYSCALL_WAIT] = "syscall-wait",
+	[KP_SYSCALL_INSN] = "syscall-insn",
 };
 
 void hold_header(struct kp_header *h, enum kp_type type, size_t len, pid_t tid)

@@ -283,6 +283,30 @@ int hold_getregs_all(struct hold *h, struct hold_lwp **ret_lwps, arch_regs_t **r
 /* siginfo of the signal that tid stopped on. */
 int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);
 
+/* --- system calls ------------------------------------------------------------------- */
+
+/*
+ * Address of an instruction of the victim's that makes system calls; looked for at the
+ * first call after the grab or an exec (some 30 us), and told to the keeper. -ENOENT
+ * there is none, -ESRCH, -ENOMEM.
+ */
+int hold_syscall_insn(struct hold *h, uint64_t *ret);
+
+/*
+ * Has tid of a stopped victim make the system call nr with the instruction at insn (0:
+ * hold_syscall_insn()'s). 0: *ret is what the kernel returned, a negative errno or the
+ * result; the LWP is as it was. Waits as long as the call does, without the lock: other
+ * threads may ask for other things, and hold_stop() or a release end the call (*ret
+ * -EINTR; -EINTR returned: before it was made). -EBUSY: not stopped, another call is
+ * under way, or tid waits for its vfork child; -ENOTSUP: 32-bit code, or a call that
+ * cannot be made so (fork, vfork, clone, rt_sigreturn, exec by another than the
+ * leader); -EPERM: the victim's seccomp filter answered with SIGSYS (it may as well
+ * kill it: -ESRCH); -EFAULT: no such instruction at insn; -ESRCH: the LWP has ended, by
+ * the call (exit) or otherwise.
+ */
+int hold_syscall(struct hold *h, pid_t tid, uint64_t insn, long nr,
+		 const uint64_t args[6], int64_t *ret);
+
 /* --- the process's keeper ----------------------------------------------------------- */
 
 /* Pid of this process's keeper, or 0 when none runs. */

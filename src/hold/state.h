@@ -34,6 +34,8 @@ struct hold {
 	atomic_int gone; /* 0, or why no request can be made any more: a negative errno */
 	atomic_bool ended;  /* EXIT or LOST has been read */
 	struct traps traps; /* breakpoints; has its own lock, taken inside `lock` */
+	/* address of an instruction that the keeper has been told; 0 none */
+	_Atomic uint64_t syscall_insn;
 };
 
 /* A hold that owns our ends of c (taken out of it), a reference on hub and a copy of

@@ -48,6 +48,7 @@ struct ps_prochandle {
 	bool allstop;            /* every LWP is in a stop of ours */
 	bool asked;              /* hold_stop() accepted, its STOPPED not seen yet */
 	bool clearsig;           /* the next run delivers no signal */
+	bool calling;            /* Psyscall() is under way */
 	int outstop;             /* signal of somebody else's stop in force, 0 none */
 	bool klc, rlc;           /* last-close flags */
 	uint64_t sigs;           /* Psignal(): bit n-1 */

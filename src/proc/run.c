@@ -26,6 +26,8 @@ static int ask_to_stop(struct ps_prochandle *P)
 {
 	int rc;
 
+	if (P->calling)
+		hold_stop(P->hold); /* ends the call; the victim stands already */
 	if (P->allstop || P->asked || over(P))
 		return 0;
 	rc = hold_stop(P->hold);

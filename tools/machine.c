@@ -215,17 +215,57 @@ static int try_bpf(void)
 	return errno;
 }
 
+static const char *try_text(int err)
+{
+	return err == ENOSPC ? "the debug registers are taken" : strerror(err);
+}
+
 static void describe_try(struct findings *f, const char *label, int err, const char *use)
 {
 	if (err)
 		finding_add(f, FINDING_PLAIN, label, "not allowed (%s); %s",
-			    strerror(err), use);
+			    try_text(err), use);
 	else
 		finding_add(f, FINDING_PLAIN, label, "allowed; %s", use);
 }
 
+/* perf_event_open(2): which rule refuses, as far as it can be told. */
+static const char *perf_rule(int err)
+{
+	switch (err) {
+	case EACCES:
+		return "; see /proc/sys/kernel/perf_event_paranoid";
+	case EPERM:
+		return "; a seccomp filter, or /proc/sys/kernel/perf_event_paranoid";
+	case ENOSYS:
+		return "; the kernel has none, or a seccomp filter says so";
+	default:
+		return "";
+	}
+}
+
+/* Of the breakpoints that process control sets for itself: the keeper uses perf events on
+ * x86-64 only. */
+static void describe_own(struct findings *f, int err)
+{
+	struct utsname un;
+	bool here = !uname(&un) && !strcmp(un.machine, "x86_64");
+
+	if (here && !err)
+		finding_add(f, FINDING_PLAIN, "pgrab's own",
+			    "(link maps, main) kept by the kernel, by perf events: no "
+			    "trap; the process survives whatever is killed");
+	else
+		finding_add(f, FINDING_PLAIN, "pgrab's own",
+			    "(link maps, main) traps as well: %s%s",
+			    here ? try_text(err) : "not done on this CPU",
+			    here ? perf_rule(err) : "");
+}
+
 void machine_protection(struct findings *ret)
 {
+	int perf = try_perf();
+
 	finding_add(ret, FINDING_PLAIN, "breakpoints",
 		    "traps in the text, planted by the keeper");
 	finding_add(ret, FINDING_PLAIN, "  pgrab dies",
@@ -234,6 +274,7 @@ void machine_protection(struct findings *ret)
 	finding_add(
 		ret, FINDING_PLAIN, "  both killed",
 		"at one moment, while one is planted: the process would die at the trap");
-	describe_try(ret, "perf events", try_perf(), "breakpoints do not use them yet");
+	describe_own(ret, perf);
+	describe_try(ret, "perf events", perf, "for pgrab's own, and for watchpoints");
 	describe_try(ret, "BPF", try_bpf(), "breakpoints do not use it yet");
 }

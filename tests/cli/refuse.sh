@@ -47,6 +47,7 @@ out "^$V: attach is possible"$'\n' 'doctor: says so'
 out 'keeper .*/pgrab-keeper, ' 'doctor: the keeper'
 out 'breakpoints ' 'doctor: the protection'
 out 'both killed ' 'doctor: and its limit'
+out "pgrab's own +\(link maps, main\) (kept by the kernel|traps as well: )" 'doctor: who keeps ours'
 check 'doctor left it alone' untraced "$V"
 try doctor
 status 0 'doctor of the machine'

@@ -82,6 +82,7 @@ struct ps_prochandle; /* the handle */
 #define FLTBOUNDS 6  /* bad address (SIGSEGV, SEGV_MAPERR) */
 #define FLTIZDIV  8  /* integer division by zero (SIGFPE) */
 #define FLTFPE    9  /* floating point (SIGFPE) */
+#define FLTWATCH  12 /* watchpoint (pr_info.si_addr: the watched address) */
 #define FLTMAX    13 /* one more than the highest fault */
 
 /* Register indexes in a prgregset_t. */
@@ -365,6 +366,43 @@ int Pdelbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long saved);
 /* With the representative LWP at a breakpoint: gets it past and leaves the victim
  * stopped, one instruction further. */
 int Pxecbkpt(struct ps_prochandle *P, unsigned long saved);
+
+/* A watched range of memory. */
+typedef struct prwatch {
+	uintptr_t pr_vaddr; /* first byte; a multiple of pr_size, but for WA_EXEC */
+	size_t pr_size;     /* bytes: 1, 2, 4 or 8; of no meaning with WA_EXEC */
+	int pr_wflags;      /* WA_* */
+} prwatch_t;
+
+#define WA_EXEC      0x01 /* about to execute the instruction at pr_vaddr; alone */
+#define WA_WRITE     0x02 /* a write; the bytes may be the same as before */
+#define WA_READ      0x04 /* a read; x86 cannot tell it from a write: that hits too */
+#define WA_TRAPAFTER 0x08 /* taken and ignored: WA_READ and WA_WRITE hit afterwards */
+
+/*
+ * Watches memory by the CPU's debug registers, in every LWP, those to come too, until
+ * Pdelwapt(), exec or release. A hit stops the victim: PR_FAULTED, FLTWATCH,
+ * pr_info.si_addr; the access is then done and the PC behind the instruction, with
+ * WA_EXEC at it. What the kernel reads or writes for the victim does not hit. Needs no
+ * stop. -1 EBUSY: all registers of a thread are taken (x86 has four); EEXIST; EACCES,
+ * EPERM, ENOSYS: the kernel refuses perf events; EINVAL: size, alignment or flags;
+ * EOPNOTSUPP: not on this CPU; EBADF: read-only handle. Pwapt_error() says it in a
+ * sentence.
+ */
+int Psetwapt(struct ps_prochandle *P, const prwatch_t *wp);
+
+/* Ends it; wp as it was set. -1 ENOENT. */
+int Pdelwapt(struct ps_prochandle *P, const prwatch_t *wp);
+
+/*
+ * With the representative LWP stopped on wp: gets it past. After a read or write there is
+ * nothing left to do; a WA_EXEC instruction is executed, and the victim stays stopped, one
+ * instruction further. -1 EBUSY: not stopped.
+ */
+int Pxecwapt(struct ps_prochandle *P, const prwatch_t *wp);
+
+/* What an errno of Psetwapt() means: a sentence without a full stop. Static. */
+const char *Pwapt_error(int err);
 
 /* --- LWPs -------------------------------------------------------------------------- */
 

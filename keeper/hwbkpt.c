@@ -130,7 +130,7 @@ static void close_one(struct lwp *l, int i)
 	e->fd = 0;
 }
 
-static void empty_slot(struct victim *v, int i)
+void hw_empty(struct victim *v, int i)
 {
 	for (struct lwp *l = v->lwps; l; l = l->next)
 		close_one(l, i);
@@ -144,7 +144,7 @@ static int fill_slot(struct victim *v, int i)
 	for (struct lwp *l = v->lwps; l && !rc; l = l->next)
 		rc = arm_one(l, i);
 	if (rc)
-		empty_slot(v, i);
+		hw_empty(v, i);
 	return rc;
 }
 
@@ -152,7 +152,7 @@ static int fill_slot(struct victim *v, int i)
 static int free_slot(const struct victim *v, const struct hw_slot *what)
 {
 	for (int i = 0; i < HW_MAX; i++)
-		if (v->hw[i].retiring && v->hw[i].addr == what->addr &&
+		if (v->hw[i].retiring && !what->watch && v->hw[i].addr == what->addr &&
 		    v->hw[i].access == what->access)
 			return i;
 	for (int i = 0; i < HW_MAX; i++)
@@ -162,7 +162,7 @@ static int free_slot(const struct victim *v, const struct hw_slot *what)
 }
 
 /* In every LWP, or in none: 0 and the slot in *ret, -EBUSY, -EACCES, -EOPNOTSUPP … */
-static int take_slot(struct victim *v, const struct hw_slot *what, int *ret)
+int hw_take(struct victim *v, const struct hw_slot *what, int *ret_slot)
 {
 	int i = free_slot(v, what), rc;
 
@@ -171,14 +171,15 @@ static int take_slot(struct victim *v, const struct hw_slot *what, int *ret)
 	if (!v->hw_sig) {
 		int sig = choose(v);
 
-		if (!sig)
+		if (!sig && !what->watch)
 			return -EOPNOTSUPP;
-		use_signal(v, sig);
+		v->hw_off |= !sig; /* a watchpoint's hit may come late */
+		use_signal(v, sig ? sig : SIGURG);
 	}
 	v->hw[i] = *what;
 	rc = fill_slot(v, i);
 	if (!rc)
-		*ret = i;
+		*ret_slot = i;
 	return rc;
 }
 
@@ -205,7 +206,7 @@ int hw_arm(struct victim *v, struct bkpt *b)
 		hw_retry(); /* a step takes a trap for lifted while it is */
 		return -EAGAIN;
 	}
-	rc = v->nlwps > MAX_LWPS ? -E2BIG : take_slot(v, &s, &i);
+	rc = v->nlwps > MAX_LWPS ? -E2BIG : hw_take(v, &s, &i);
 	log_at(LOG_KEEP, 2, v->pid, 0, "kernel breakpoint 0x%llx: %s",
 	       (unsigned long long)b->addr, rc ? strerror(-rc) : "done");
 	if (rc)
@@ -219,7 +220,7 @@ int hw_arm(struct victim *v, struct bkpt *b)
 void hw_disarm(struct victim *v, struct bkpt *b)
 {
 	if (b->hw)
-		empty_slot(v, b->hw - 1);
+		hw_empty(v, b->hw - 1);
 	b->hw = 0;
 }
 
@@ -227,7 +228,7 @@ void hw_drop_all(struct victim *v)
 {
 	for (int i = 0; i < HW_MAX; i++)
 		if (v->hw[i].access)
-			empty_slot(v, i);
+			hw_empty(v, i);
 	for (size_t i = 0; i < v->nbkpts; i++)
 		v->bkpts[i].hw = 0;
 	v->hw_off = false;
@@ -363,9 +364,13 @@ void hw_born(struct lwp *l)
 
 	if (!v->hw_sig)
 		return;
-	for (int i = 0; i < HW_MAX && !rc; i++)
+	for (int i = 0; i < HW_MAX; i++) {
+		int one = 0;
+
 		if (v->hw[i].access && !v->hw[i].retiring)
-			rc = arm_one(l, i);
+			one = arm_one(l, i);
+		rc = v->hw[i].watch ? rc : one ?: rc;
+	}
 	if (!has_bkpts(v))
 		return;
 	if (rc || v->nlwps > MAX_LWPS)
@@ -455,7 +460,9 @@ static void note(struct lwp *l, int i, uint64_t n)
 	uint64_t addr = l->v->hw[i].addr;
 	arch_regs_t *regs;
 
-	if (l->v->phase != V_HELD || lwp_regs(l, &regs))
+	if (l->v->hw[i].watch)
+		l->hw_hits |= (uint8_t)(1u << i);
+	if (l->v->hw[i].watch || l->v->phase != V_HELD || lwp_regs(l, &regs))
 		return;
 	if (arch_pc(regs) == addr) {
 		l->pending = LWP_PEND_BKPT;
@@ -503,6 +510,14 @@ static bool sent_by_us(struct lwp *l, const siginfo_t *si)
 	return ours;
 }
 
+static bool has_watch(const struct victim *v)
+{
+	for (int i = 0; i < HW_MAX; i++)
+		if (v->hw[i].watch)
+			return true;
+	return false;
+}
+
 /* Does the stop by sig say anything of an event? Signals are taken in the order of their
  * numbers: with ours still queued, another stops the LWP first, and its handler would
  * move the PC away from the hit. */
@@ -514,7 +529,8 @@ static bool concerns(struct lwp *l, int sig, bool *ret_ours)
 
 	*ret_ours = false;
 	if (!(v->hw_sigs & sigbit(sig)))
-		return v->hw_sig && !lwp_regs(l, &regs) && stands(l, arch_pc(regs));
+		return v->hw_sig && (has_watch(v) ||
+				     (!lwp_regs(l, &regs) && stands(l, arch_pc(regs))));
 	if (trace_siginfo(l, &si))
 		return false;
 	*ret_ours = sent_by_us(l, &si);

@@ -64,6 +64,7 @@ struct hw_slot {
 	uint32_t access; /* enum perf_access; 0: the slot is free */
 	/* a trap has taken over: each LWP's event goes at its next stop */
 	bool retiring;
+	bool watch; /* a watchpoint: a hit stops the victim (watch.c) */
 };
 
 /* One thread under ptrace. */
@@ -107,6 +108,7 @@ struct lwp {
 	struct hw_event hw[HW_MAX]; /* by slot of the victim */
 	/* born lately: looks to come before its signal mask is taken for its own */
 	uint8_t hw_fresh;
+	uint8_t hw_hits; /* watchpoints hit and not told yet: bits by slot */
 };
 
 /* One breakpoint. Invariant: `in_text` says what stands in the victim's memory now. */
@@ -335,6 +337,12 @@ void hw_retry(void);                  /* upgrades traps a little later */
 void hw_child(pid_t pid, int status); /* a child of ours has ended */
 uint64_t hw_next_deadline(void);      /* monotonic ns, UINT64_MAX none */
 void hw_ticks(uint64_t now);
+
+int hw_take(struct victim *v, const struct hw_slot *what, int *ret_slot);
+void hw_empty(struct victim *v, int slot);
+int watch_set(struct victim *v, const struct kp_watch *req);
+int watch_clear(struct victim *v, const struct kp_watch *req);
+void watch_act(struct lwp *l); /* tells a hit that it has noted */
 
 /* --- step.c ------------------------------------------------------------------------ */
 

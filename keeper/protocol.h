@@ -65,6 +65,8 @@ enum kp_type {
 	KP_SYSCALL_WAIT,
 	/* kp_mask: address of an instruction that makes system calls, till the exec */
 	KP_SYSCALL_INSN,
+	KP_WATCH_SET,   /* kp_watch */
+	KP_WATCH_CLEAR, /* kp_watch: of the same fields */
 	KP_NTYPES
 };
 
@@ -151,6 +153,13 @@ struct kp_bkpt {
 	uint32_t flags;        /* KP_BKPT_* */
 	uint32_t pad;          /* 0 */
 	struct arch_insn insn; /* what stands there */
+};
+
+struct kp_watch {
+	struct kp_header h;
+	uint64_t addr;   /* of the first byte */
+	uint32_t len;    /* bytes: 1, 2, 4, 8 */
+	uint32_t access; /* enum perf_access */
 };
 
 struct kp_page {
@@ -263,6 +272,7 @@ enum kp_why {
 	KP_WHY_SIGNALLED,
 	KP_WHY_FAULTED,
 	KP_WHY_STEP,
+	KP_WHY_WATCH,
 	KP_WHY_NWHYS
 };
 

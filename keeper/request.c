@@ -24,6 +24,7 @@ union packet {
 	struct kp_answer answer;
 	struct kp_mask mask;
 	struct kp_bkpt bkpt;
+	struct kp_watch watch;
 	struct kp_page page;
 	struct kp_setregs setregs;
 	struct kp_syscall syscall;
@@ -191,6 +192,16 @@ static void do_bkpt_clear(struct victim *v, const union packet *p)
 	reply(v, p, bkpt_clear(v, p->bkpt.addr));
 }
 
+static void do_watch_set(struct victim *v, const union packet *p)
+{
+	reply(v, p, watch_set(v, &p->watch));
+}
+
+static void do_watch_clear(struct victim *v, const union packet *p)
+{
+	reply(v, p, watch_clear(v, &p->watch));
+}
+
 /* --- LWPs -------------------------------------------------------------------------- */
 
 static struct kp_lwp describe(const struct lwp *l)
@@ -328,6 +339,8 @@ static const struct request control[KP_NTYPES] = {
 	[KP_SET_PATIENCE] = { do_patience, sizeof(struct kp_mask) },
 	[KP_BKPT_SET] = { do_bkpt_set, sizeof(struct kp_bkpt) },
 	[KP_BKPT_CLEAR] = { do_bkpt_clear, sizeof(struct kp_bkpt) },
+	[KP_WATCH_SET] = { do_watch_set, sizeof(struct kp_watch) },
+	[KP_WATCH_CLEAR] = { do_watch_clear, sizeof(struct kp_watch) },
 	[KP_LWPS] = { do_lwps, sizeof(struct kp_page) },
 	[KP_GETREGS] = { do_getregs, sizeof(struct kp_header) },
 	[KP_SETREGS] = { do_setregs, sizeof(struct kp_setregs) },

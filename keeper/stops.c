@@ -406,6 +406,10 @@ void stops_resume(struct lwp *l)
 
 	if (l->state != LWP_STOPPED || l->holds)
 		return;
+	if (l->hw_hits)
+		watch_act(l);
+	if (l->holds)
+		return;
 	if (l->pending == LWP_PEND_BKPT && !lwp_regs(l, &regs))
 		act_on_hit(l);
 	if (l->pending == LWP_PEND_SIGNAL && !l->holds)

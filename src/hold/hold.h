@@ -63,6 +63,7 @@ enum hold_why {
 	HOLD_WHY_FAULTED,   /* a stopping breakpoint (`addr`), or a traced fault; `what` =
 			       signal */
 	HOLD_WHY_STEP,      /* the single step of tid is done */
+	HOLD_WHY_WATCH,     /* tid has hit the watchpoint at `addr` */
 	HOLD_WHY_NWHYS
 };
 
@@ -257,6 +258,27 @@ void hold_hide_traps(struct hold *h, uint64_t addr, void *buf, size_t len);
 /* Called after the client wrote the program's own bytes over [addr, addr + len): traps in
  * it are planted anew. */
 int hold_text_written(struct hold *h, uint64_t addr, const void *buf, size_t len);
+
+/* --- watchpoints -------------------------------------------------------------------- */
+
+enum {
+	HOLD_WATCH_EXEC = 1, /* alone: about to execute the instruction at addr */
+	HOLD_WATCH_WRITE = 2,
+	HOLD_WATCH_READ = 4, /* x86: together with WRITE only */
+};
+
+/*
+ * Watches [addr, addr + len) in every LWP, those to come too, by the CPU's debug
+ * registers; len 1, 2, 4 or 8, addr a multiple of it. A hit stops the victim, why WATCH;
+ * the access is then done (EXEC: not yet). Accesses by the kernel for the victim (read(2)
+ * into it) do not hit. Needs no stop; an exec drops it. -EBUSY: all registers are taken;
+ * -EEXIST; -EACCES, -EPERM, -ENOSYS: perf events are refused; -EINVAL, -EOPNOTSUPP: not
+ * that length, address or access, or not on this CPU.
+ */
+int hold_watch_set(struct hold *h, uint64_t addr, unsigned len, unsigned access);
+
+/* Ends it. -ENOENT. */
+int hold_watch_clear(struct hold *h, uint64_t addr, unsigned len, unsigned access);
 
 /* --- LWPs --------------------------------------------------------------------------- */
 

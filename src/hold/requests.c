@@ -26,7 +26,10 @@ _Static_assert((int)HOLD_WANT_THREADS == (int)KP_WANT_THREADS &&
 _Static_assert((int)HOLD_RESUME == (int)KP_VERDICT_RESUME &&
 		       (int)HOLD_PARK == (int)KP_VERDICT_PARK,
 	       "verdicts");
-_Static_assert((int)HOLD_BKPT_STOP == (int)KP_BKPT_STOP, "breakpoint flags");
+_Static_assert((int)HOLD_BKPT_STOP == (int)KP_BKPT_STOP &&
+		       (int)HOLD_BKPT_KERNEL == (int)KP_BKPT_KERNEL &&
+		       (int)HOLD_BKPT_REPLACE == (int)KP_BKPT_REPLACE,
+	       "breakpoint flags");
 
 /* --- run control -------------------------------------------------------------------- */
 

@@ -83,6 +83,13 @@ static void set_why(struct ps_prochandle *P, const struct hold_event *ev)
 	case HOLD_WHY_FAULTED:
 		set_faulted(P, ev);
 		break;
+	case HOLD_WHY_WATCH:
+		l->pr_why = PR_FAULTED;
+		l->pr_what = FLTWATCH;
+		l->pr_info.si_signo = SIGTRAP;
+		l->pr_info.si_code = TRAP_HWBKPT;
+		l->pr_info.si_addr = (void *)(uintptr_t)ev->addr;
+		break;
 	case HOLD_WHY_STEP:
 		l->pr_why = PR_FAULTED;
 		l->pr_what = FLTTRACE;

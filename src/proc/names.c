@@ -19,7 +19,7 @@ static const char *const sys_names[] = {
 static const char *const flt_names[FLTMAX] = {
 	[FLTILL] = "FLTILL",       [FLTBPT] = "FLTBPT",       [FLTTRACE] = "FLTTRACE",
 	[FLTACCESS] = "FLTACCESS", [FLTBOUNDS] = "FLTBOUNDS", [FLTIZDIV] = "FLTIZDIV",
-	[FLTFPE] = "FLTFPE",
+	[FLTFPE] = "FLTFPE",       [FLTWATCH] = "FLTWATCH",
 };
 
 enum {

@@ -81,7 +81,8 @@ int Pdstop(struct ps_prochandle *P)
 static unsigned run_flags(struct ps_prochandle *P, int flags)
 {
 	unsigned how = flags & PRSTEP ? HOLD_RUN_STEP : 0;
-	bool fault = P->status.pr_lwp.pr_why == PR_FAULTED;
+	const lwpstatus_t *l = &P->status.pr_lwp;
+	bool fault = l->pr_why == PR_FAULTED && l->pr_what != FLTWATCH;
 
 	if (P->clearsig || flags & PRCSIG || (fault && flags & PRCFAULT))
 		how |= HOLD_RUN_CLEARSIG;

@@ -395,9 +395,9 @@ int Psetwapt(struct ps_prochandle *P, const prwatch_t *wp);
 int Pdelwapt(struct ps_prochandle *P, const prwatch_t *wp);
 
 /*
- * With the representative LWP stopped on wp: gets it past. After a read or write there is
- * nothing left to do; a WA_EXEC instruction is executed, and the victim stays stopped, one
- * instruction further. -1 EBUSY: not stopped.
+ * With the representative LWP stopped on wp: gets it past. After a read or write there
+ * is nothing left to do; a WA_EXEC instruction is executed, and the victim stays stopped,
+ * one instruction further. -1 EBUSY: not stopped.
  */
 int Pxecwapt(struct ps_prochandle *P, const prwatch_t *wp);
 

@@ -9,8 +9,8 @@
  * hits of one watchpoint that come before it stops (its signal blocked) are one.
  *
  * The first event of a system may take 12 ms (hwready.c); whoever sets a watchpoint waits
- * for that, once in a keeper's life. An event that a new thread cannot have is logged: the
- * watchpoint then watches the others.
+ * for that, once in a keeper's life. An event that a new thread cannot have is logged:
+ * the watchpoint then watches the others.
  */
 #include <errno.h>
 #include <signal.h>

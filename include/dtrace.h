@@ -156,8 +156,9 @@ typedef void dt_bkpt_f(dtrace_hdl_t *dtp, struct ps_prochandle *P, pid_t tid,
 		       const prgregset_t regs, void *arg);
 
 /* Makes a breakpoint at addr; several at one address are called in the order of their
- * making. While the victim is parked it is planted when it continues. The record owns
- * it; exec drops it (it stays listed, disabled). NULL: EDT_BKPT. */
+ * making. fn NULL: hits are only counted, by the keeper alone, and the victim waits for
+ * nobody. While the victim is parked it is planted when it continues. The record owns it;
+ * exec drops it (it stays listed, disabled, and keeps its count). NULL: EDT_BKPT. */
 dt_bkpt_t *dt_proc_bpcreate(dtrace_hdl_t *dtp, struct ps_prochandle *P, uintptr_t addr,
 			    dt_bkpt_f *fn, void *arg);
 

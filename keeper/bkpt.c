@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -63,7 +65,7 @@ static pid_t any_stopped(const struct victim *v)
 
 /* Writes text: by /proc/PID/mem, which needs no stop; without a descriptor for it (table
  * full) through a stopped LWP. */
-static int write_text(struct victim *v, uint64_t addr, const void *bytes, size_t len)
+int bkpt_write_bytes(struct victim *v, uint64_t addr, const void *bytes, size_t len)
 {
 	pid_t tid;
 
@@ -85,7 +87,7 @@ int bkpt_write(struct victim *v, struct bkpt *b, bool trap)
 
 	if (b->in_text == trap)
 		return 0;
-	rc = write_text(v, b->addr, bytes, a->trap_len);
+	rc = bkpt_write_bytes(v, b->addr, bytes, a->trap_len);
 	log_at(LOG_KEEP, 2, v->pid, 0, "%s 0x%llx: %s", trap ? "plant" : "lift",
 	       (unsigned long long)b->addr, rc ? strerror(-rc) : "done");
 	if (!rc || !trap)
@@ -155,15 +157,17 @@ bool bkpt_plantable(const struct victim *v)
 	return !v->lifted && !v->vforks && v->phase == V_HELD;
 }
 
-static void set_flags(struct bkpt *b, unsigned flags)
+static void set_flags(struct bkpt *b, const struct kp_bkpt *req)
 {
-	b->stop = flags & KP_BKPT_STOP;
-	b->kernel = (flags & KP_BKPT_KERNEL) && !b->stop;
+	b->stop = req->flags & KP_BKPT_STOP;
+	b->kernel = (req->flags & KP_BKPT_KERNEL) && !b->stop;
+	b->counts = req->flags & KP_BKPT_COUNT;
+	b->counter = req->counter;
 }
 
-static int change(struct victim *v, struct bkpt *b, unsigned flags)
+static int change(struct victim *v, struct bkpt *b, const struct kp_bkpt *req)
 {
-	set_flags(b, flags);
+	set_flags(b, req);
 	return bkpt_plantable(v) ? put(v, b) : 0;
 }
 
@@ -173,17 +177,22 @@ int bkpt_set(struct victim *v, const struct kp_bkpt *req)
 	bool had = b;
 	int rc = 0;
 
+	if ((req->flags & KP_BKPT_COUNT) &&
+	    (!v->counters || req->counter >= KP_MAX_BKPTS))
+		return -EINVAL;
 	if (b && !b->dead)
-		return req->flags & KP_BKPT_REPLACE ? change(v, b, req->flags) : -EEXIST;
+		return req->flags & KP_BKPT_REPLACE ? change(v, b, req) : -EEXIST;
 	if (!b) {
 		rc = make_room(v);
 		if (rc)
 			return rc;
 		b = insert(v, req->addr);
 	}
+	if (memcmp(&b->insn, &req->insn, sizeof(b->insn)))
+		b->slot = 0; /* the slot of what stood there is freed when all stand */
 	b->insn = req->insn;
-	b->dead = false;
-	set_flags(b, req->flags);
+	b->no_slot = b->dead = false;
+	set_flags(b, req);
 	if (bkpt_plantable(v))
 		rc = put(v, b);
 	if (rc && had)
@@ -207,6 +216,32 @@ int bkpt_clear(struct victim *v, uint64_t addr)
 	return 0;
 }
 
+/* Sealed against shrinking, or a client could make us touch what is not there. */
+int bkpt_share_counters(struct victim *v, int fd)
+{
+	size_t size = KP_MAX_BKPTS * sizeof(uint64_t);
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+	void *p = MAP_FAILED;
+
+	if (!v->counters && seals >= 0 && (seals & F_SEAL_SHRINK) && !fstat(fd, &st) &&
+	    st.st_size == (off_t)size)
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	if (p == MAP_FAILED)
+		return v->counters ? -EEXIST : -EINVAL;
+	v->counters = p;
+	return 0;
+}
+
+void bkpt_unshare_counters(struct victim *v)
+{
+	if (v->counters)
+		munmap(v->counters, KP_MAX_BKPTS * sizeof(uint64_t));
+	v->counters = NULL;
+}
+
 void bkpt_plant_all(struct victim *v)
 {
 	if (!bkpt_plantable(v))
@@ -226,6 +261,7 @@ void bkpt_forget_all(struct victim *v)
 {
 	hw_drop_all(v);
 	v->nbkpts = 0;
+	slots_forget(v);
 	if (v->memfd >= 0)
 		close(v->memfd);
 	v->memfd = -1;
@@ -241,6 +277,7 @@ void bkpt_bury(struct victim *v)
 		if (!v->bkpts[i].dead)
 			v->bkpts[n++] = v->bkpts[i];
 	v->nbkpts = n;
+	slots_bury(v);
 }
 
 static void clean(int fd, pid_t child, const struct bkpt *b)

@@ -48,6 +48,7 @@ enum {
 	HOLD_ALLSTOP = 1,  /* the whole victim is (being) stopped */
 	HOLD_QUESTION = 2, /* waits for an answer */
 	HOLD_STEPPER = 4,  /* another LWP of the victim steps over a lifted trap */
+	HOLD_SLOT = 0x100, /* a page of slots is being mapped (slot.c) */
 };
 
 /* A kernel-managed breakpoint or watchpoint in one LWP (hwbkpt.c). */
@@ -65,6 +66,13 @@ struct hw_slot {
 	/* a trap has taken over: each LWP's event goes at its next stop */
 	bool retiring;
 	bool watch; /* a watchpoint: a hit stops the victim (watch.c) */
+};
+
+/* A system call by another instruction than the one under the breakpoint (borrow.c). */
+enum borrowing {
+	BORROW_NONE,
+	BORROW_ENTERS, /* sent to the other instruction */
+	BORROW_INSIDE, /* in the kernel; its exit will be reported if nothing else is */
 };
 
 /* One thread under ptrace. */
@@ -92,11 +100,19 @@ struct lwp {
 	uint64_t saved_mask; /* masked: what was blocked before */
 	/* address of the breakpoint hit that the client has seen; 0 */
 	uint64_t reported;
-	uint64_t pend_pc;  /* PEND_BKPT: its address */
-	bool regs_valid;   /* regs is what the kernel has (or dirty) */
-	bool regs_dirty;   /* regs must be written before it is resumed */
-	arch_regs_t regs;  /* registers of the stop */
-	uint32_t question; /* seq of the open question, 0 none */
+	uint64_t pend_pc; /* PEND_BKPT: its address */
+	bool regs_valid;  /* regs is what the kernel has (or dirty) */
+	bool regs_dirty;  /* regs must be written before it is resumed */
+	arch_regs_t regs; /* registers of the stop */
+	int deferred;     /* signal that waits for a step in a slot to end; 0 none */
+	siginfo_t deferred_info; /* deferred: its siginfo */
+	bool deferred_group;     /* deferred: a group stop came meanwhile */
+	uint64_t passed;         /* a hit of this breakpoint with passed_sp is none; 0 */
+	uint64_t passed_sp;      /* passed: the stack pointer */
+	enum borrowing borrows;  /* see there */
+	uint64_t syscall_next;   /* borrows: what follows that instruction */
+	uint64_t syscall_at;     /* borrows: the instruction under the breakpoint */
+	uint32_t question;       /* seq of the open question, 0 none */
 	/* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
 	uint64_t question_end;
 	struct lwp *qnext, *qprev; /* in the list of open questions */
@@ -116,6 +132,10 @@ struct bkpt {
 	uint64_t addr;         /* of the instruction */
 	struct arch_insn insn; /* the program's own */
 	bool stop;             /* a hit stops the victim, else it is a question */
+	bool counts;           /* hits are only counted: */
+	uint32_t counter;      /* counts: index in victim.counters */
+	uint64_t slot;         /* where its instruction is copied to; 0 nowhere */
+	bool no_slot;          /* no page could be mapped within reach */
 	bool in_text;          /* the trap is planted */
 	/* removed; kept until no LWP can have an unseen hit of it */
 	bool dead;
@@ -171,7 +191,12 @@ struct victim {
 	unsigned nchildren;         /* forked children not yet set free */
 	/* members waiting for vfork children: traps are out */
 	unsigned vforks;
-	bool lifted; /* parked: traps are out until a run */
+	bool lifted;             /* parked: traps are out until a run */
+	struct slot_page *slots; /* pages of copied instructions; owned */
+	struct lwp *slot_maker;  /* maps a page now; NULL none */
+	unsigned slot_attempt;   /* slot_maker: places tried */
+	int handed;              /* descriptor of the request under way, -1 none */
+	uint64_t *counters;      /* shared with the client; NULL none */
 	/* steps over a trap that must be executed; NULL none */
 	struct lwp *stepper;
 	struct bkpt *bkpts;       /* by address */
@@ -236,6 +261,7 @@ int trace_detach(struct lwp *l, int sig);
 int trace_getregs(struct lwp *l, arch_regs_t *ret);
 int trace_setregs(struct lwp *l, const arch_regs_t *regs);
 int trace_siginfo(struct lwp *l, siginfo_t *ret);
+int trace_syscall(struct lwp *l);               /* runs to the entry of a system call */
 bool trace_has_pending(struct lwp *l, int sig); /* queued for this thread */
 int trace_setinfo(struct lwp *l, const siginfo_t *info);
 int trace_getmask(struct lwp *l, uint64_t *ret);
@@ -311,6 +337,10 @@ void bkpt_forget_all(struct victim *v); /* the address space has gone */
 void bkpt_bury(struct victim *v);       /* drops dead ones: every LWP stands */
 int bkpt_clean_child(struct victim *v, pid_t child); /* -errno: to be done again */
 int bkpt_write(struct victim *v, struct bkpt *b, bool trap);
+/* text of the victim */
+int bkpt_write_bytes(struct victim *v, uint64_t addr, const void *bytes, size_t len);
+int bkpt_share_counters(struct victim *v, int fd); /* takes fd */
+void bkpt_unshare_counters(struct victim *v);
 struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
 
 /* --- hwbkpt.c: breakpoints that the kernel keeps; hwready.c: whether it may --------- */
@@ -388,6 +418,39 @@ void inject_abort(struct victim *v); /* the calls under way shall end */
 void inject_forget(struct lwp *l);   /* it has ended */
 void inject_tick(struct victim *v, uint64_t now);
 
+/* signals that are blocked in a step, with those of `mask` */
+uint64_t step_mask(uint64_t mask);
+
+/* --- slot.c, borrow.c -------------------------------------------------------------- */
+
+/* What slot_take_in() did with a stop. */
+enum slot_verdict {
+	SLOT_STANDS, /* the stop is as wait(2) said */
+	SLOT_TAKEN,  /* noted as pending: settle it */
+	SLOT_RUNS,   /* resumed: no stop */
+};
+
+/* l stands on b: into its slot, or held until there is one. False: no way for it. */
+bool slot_enter(struct lwp *l, struct bkpt *b);
+/* l has stopped (on sig, 0: not a signal stop): its PC leaves the slot */
+enum slot_verdict slot_take_in(struct lwp *l, int sig);
+/* the next hit at addr with this stack is the same once more */
+void slot_pass(struct lwp *l, uint64_t addr);
+bool slot_passes(struct lwp *l, uint64_t addr); /* it is that one */
+void slot_abandon(struct lwp *l);               /* l is gone */
+void slots_bury(struct victim *v);              /* all stand: frees unused slots */
+void slots_forget(struct victim *v);            /* the address space is gone */
+/* l is about to be detached: the last one unmaps the pages first. True: it is at it */
+bool slots_unmap(struct lwp *l);
+
+/* l stands on b, a system call: by another such instruction */
+bool borrow_enter(struct lwp *l, struct bkpt *b);
+/* a system call stop: at the entry, as if from the original place; at the exit */
+void borrow_syscall(struct lwp *l);
+/* l stopped (on sig, 0: no signal stop) before it had entered: back onto the trap */
+void borrow_broken(struct lwp *l, int sig);
+/* an interrupt of ours, or sig, broke a system call that the kernel will restart */
+void borrow_restarts(struct lwp *l, int sig);
 /* --- call.c ------------------------------------------------------------------------ */
 
 void call_begin(struct victim *v, const struct kp_syscall *req);

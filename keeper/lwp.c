@@ -81,10 +81,12 @@ static void unlink_member(struct lwp *l)
 
 void lwp_free(struct lwp *l)
 {
+	l->state = LWP_DYING; /* whoever is woken below must not resume this one */
 	event_answered(l);
 	inject_forget(l);
 	step_abandon(l);
 	hw_ended(l);
+	slot_abandon(l);
 	*slot(l->tid) = l->hash_next;
 	if (l->role == LWP_MEMBER)
 		unlink_member(l);

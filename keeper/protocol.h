@@ -59,6 +59,9 @@ enum kp_type {
 	KP_SIGINFO,    /* header.tid; reply kp_siginfo */
 	/* kp_mask: enum kp_release; reply.value 1: the connection is free */
 	KP_RELEASE,
+	/* header, with one descriptor: a memfd of KP_MAX_BKPTS 64-bit counters, sealed
+	 * against shrinking, that the keeper maps until the release */
+	KP_COUNTERS,
 	/* kp_syscall: header.tid makes a system call; reply kp_sysret */
 	KP_SYSCALL,
 	/* header: of the call under way, or of the last one; reply kp_sysret */
@@ -143,15 +146,16 @@ struct kp_mask {
 
 enum {
 	KP_BKPT_STOP = 1,
-	KP_BKPT_KERNEL = 2,  /* kernel-managed if it can be (not with STOP) */
-	KP_BKPT_REPLACE = 4, /* one that is there takes these flags */
+	KP_BKPT_KERNEL = 2,   /* kernel-managed if it can be (not with STOP) */
+	KP_BKPT_REPLACE = 4,  /* one that is there takes these flags */
+	KP_BKPT_COUNT = 0x10, /* hits are counted in `counter`, nobody is told */
 };
 
 struct kp_bkpt {
 	struct kp_header h;
 	uint64_t addr;         /* of the instruction */
 	uint32_t flags;        /* KP_BKPT_* */
-	uint32_t pad;          /* 0 */
+	uint32_t counter;      /* COUNT: index in the shared counters */
 	struct arch_insn insn; /* what stands there */
 };
 

@@ -58,6 +58,8 @@ static bool one_by_one(const struct victim *v)
 
 static void detach(struct lwp *l)
 {
+	if (slots_unmap(l))
+		return;
 	lwp_flush(l);
 	if (trace_detach(l, l->group ? 0 : l->sig))
 		l->state = LWP_DYING; /* killed: its end will be reported */
@@ -131,9 +133,12 @@ void release_last_close(struct victim *v)
 
 static void detach_all(struct victim *v)
 {
-	detach_standing(v);
 	v->phase = V_RELEASING;
-	answer(v, 0);
+	detach_standing(v);
+	/* The last one may have our pages to unmap first: then once more. */
+	v->stopped = victim_standing(v);
+	if (v->stopped)
+		answer(v, 0);
 }
 
 static void begin_hang(struct victim *v)

@@ -187,6 +187,14 @@ static void do_bkpt_set(struct victim *v, const union packet *p)
 	reply(v, p, sane ? bkpt_set(v, &p->bkpt) : -EINVAL);
 }
 
+static void do_counters(struct victim *v, const union packet *p)
+{
+	int fd = v->handed;
+
+	v->handed = -1;
+	reply(v, p, bkpt_share_counters(v, fd));
+}
+
 static void do_bkpt_clear(struct victim *v, const union packet *p)
 {
 	reply(v, p, bkpt_clear(v, p->bkpt.addr));
@@ -346,6 +354,7 @@ static const struct request control[KP_NTYPES] = {
 	[KP_SETREGS] = { do_setregs, sizeof(struct kp_setregs) },
 	[KP_REGS_ALL] = { do_regs_all, sizeof(struct kp_page) },
 	[KP_SIGINFO] = { do_siginfo, sizeof(struct kp_header) },
+	[KP_COUNTERS] = { do_counters, sizeof(struct kp_header) },
 	[KP_RELEASE] = { do_release, sizeof(struct kp_mask) },
 	[KP_SYSCALL] = { do_syscall, sizeof(struct kp_syscall) },
 	[KP_SYSCALL_WAIT] = { do_syscall_wait, sizeof(struct kp_header) },
@@ -394,10 +403,11 @@ static ssize_t receive(int sock, union packet *p, int fds[MAX_FDS], int *ret_nfd
 	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		close_all(fds, *ret_nfds);
 		*ret_nfds = 0;
-		errno = EPROTO;
-		return -1;
 	}
-	return n;
+	if (!(msg.msg_flags & MSG_TRUNC))
+		return n;
+	errno = EPROTO;
+	return -1;
 }
 
 static void hello(const union packet *p)
@@ -475,30 +485,45 @@ static void request_idle(struct victim *v)
 	}
 }
 
+/* The one descriptor that a request may have; what else came with it is closed. */
+static int first_of(const int *fds, int nfds)
+{
+	if (nfds > 1)
+		close_all(fds + 1, nfds - 1);
+	return nfds ? fds[0] : -1;
+}
+
+static void carry_out(struct victim *v, const union packet *p)
+{
+	v->unattended = false;
+	if (!refuses(v, p->h.type))
+		control[p->h.type].fn(v, p);
+	else if (p->h.type != KP_ANSWER)
+		reply(v, p, v->phase == V_ATTACHING ? -EBUSY : -ESRCH);
+}
+
 static void request_held(struct victim *v)
 {
 	union packet p;
-	ssize_t n = recv(v->ctl, &p, sizeof(p), MSG_DONTWAIT | MSG_TRUNC);
+	int fds[MAX_FDS], nfds;
+	ssize_t n = receive(v->ctl, &p, fds, &nfds);
 	const struct request *r;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n <= 0) {
+	if (!n || (n < 0 && errno != EPROTO)) {
 		last_close(v);
 		return;
 	}
-	r = n <= (ssize_t)sizeof(p) && well_formed(&p, n) ? &control[p.h.type] : NULL;
-	if (!r || !r->fn || (size_t)n != r->len) {
+	v->handed = first_of(fds, nfds);
+	r = n > 0 && well_formed(&p, n) ? &control[p.h.type] : NULL;
+	if (r && r->fn && (size_t)n == r->len)
+		carry_out(v, &p);
+	else
 		client_gone("malformed request");
-		return;
-	}
-	v->unattended = false;
-	if (refuses(v, p.h.type)) {
-		if (p.h.type != KP_ANSWER)
-			reply(v, &p, v->phase == V_ATTACHING ? -EBUSY : -ESRCH);
-		return;
-	}
-	r->fn(v, &p);
+	if (v->handed >= 0)
+		close(v->handed);
+	v->handed = -1;
 }
 
 void request_control(struct victim *v)

@@ -3,7 +3,8 @@
  * Getting an LWP past a breakpoint.
  *
  * First choice: do to its registers and stack what the instruction would have done; no
- * other LWP notices. Else the instruction must be executed: the trap leaves the text
+ * other LWP notices. Second: execute a copy of it in a slot (slot.c), or, if it is a
+ * system call, another such instruction (borrow.c). Last: the trap leaves the text
  * while every other LWP of the victim stands (one that ran by meanwhile would miss the
  * breakpoint), the LWP is single-stepped, the trap returns. One LWP of a victim steps
  * at a time: victim.stepper; the others carry HOLD_STEPPER until it is done.
@@ -26,17 +27,17 @@ static uint64_t sigbit(int sig)
 }
 
 /* Every signal but the faults of an instruction. */
-static uint64_t step_mask(void)
+uint64_t step_mask(uint64_t mask)
 {
-	return ~(sigbit(SIGSEGV) | sigbit(SIGBUS) | sigbit(SIGILL) | sigbit(SIGFPE) |
-		 sigbit(SIGTRAP) | sigbit(SIGSYS));
+	return mask | ~(sigbit(SIGSEGV) | sigbit(SIGBUS) | sigbit(SIGILL) |
+			sigbit(SIGFPE) | sigbit(SIGTRAP) | sigbit(SIGSYS));
 }
 
 static void block_signals(struct lwp *l, const struct bkpt *b)
 {
 	if (b->insn.is_syscall || trace_getmask(l, &l->saved_mask))
 		return;
-	l->masked = !trace_setmask(l, l->saved_mask | step_mask());
+	l->masked = !trace_setmask(l, step_mask(l->saved_mask));
 }
 
 static void unblock_signals(struct lwp *l)
@@ -115,6 +116,8 @@ void step_over(struct lwp *l, struct bkpt *b)
 		l->reported = 0;
 		return; /* the caller resumes it */
 	}
+	if (slot_enter(l, b) || borrow_enter(l, b))
+		return;
 	begin(l);
 }
 

@@ -376,6 +376,13 @@ static void act_on_hit(struct lwp *l)
 	if (!b || b->dead || v->phase != V_HELD || arch_pc(&l->regs) != l->pend_pc)
 		return;
 	l->reported = b->addr;
+	if (slot_passes(l, b->addr))
+		return;
+	log_at(LOG_KEEP, 3, v->pid, l->tid, "hit 0x%llx", (unsigned long long)b->addr);
+	if (b->counts) {
+		__atomic_fetch_add(&v->counters[b->counter], 1, __ATOMIC_RELAXED);
+		return;
+	}
 	if (b->stop) {
 		victim_stop(v, KP_WHY_FAULTED, SIGTRAP, l->tid, b->addr);
 		return;
@@ -396,7 +403,10 @@ static void resume_now(struct lwp *l)
 	l->reported = 0;
 	l->regs_valid = false;
 	l->state = LWP_RUNNING;
-	trace_cont(l, sig);
+	if (l->borrows)
+		trace_syscall(l);
+	else
+		trace_cont(l, sig);
 }
 
 void stops_resume(struct lwp *l)
@@ -456,6 +466,44 @@ void stops_settle(struct lwp *l)
 	}
 }
 
+static void on_event(struct lwp *l, int event, int sig)
+{
+	switch (event) {
+	case PTRACE_EVENT_STOP:
+		on_stop(l, sig);
+		break;
+	case PTRACE_EVENT_CLONE:
+	case PTRACE_EVENT_FORK:
+	case PTRACE_EVENT_VFORK:
+		on_birth(l, event);
+		break;
+	case PTRACE_EVENT_VFORK_DONE:
+		on_vfork_done(l);
+		break;
+	case PTRACE_EVENT_EXEC:
+		on_exec(l);
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_in(struct lwp *l, int event, int sig)
+{
+	enum slot_verdict slot = slot_take_in(l, event ? 0 : sig);
+
+	if (slot == SLOT_RUNS)
+		return;
+	if (l->borrows)
+		borrow_broken(l, event ? 0 : sig);
+	if (!event || event == PTRACE_EVENT_STOP)
+		borrow_restarts(l, event ? 0 : sig);
+	if (event)
+		on_event(l, event, sig);
+	else if (slot == SLOT_STANDS)
+		on_signal(l, sig);
+}
+
 void stops_react(struct lwp *l, int status)
 {
 	int event = status >> 16;
@@ -476,26 +524,12 @@ void stops_react(struct lwp *l, int status)
 	}
 	if (l->inject && inject_stop(l, event, WSTOPSIG(status)))
 		return;
-	switch (event) {
-	case PTRACE_EVENT_STOP:
-		on_stop(l, WSTOPSIG(status));
-		break;
-	case PTRACE_EVENT_CLONE:
-	case PTRACE_EVENT_FORK:
-	case PTRACE_EVENT_VFORK:
-		on_birth(l, event);
-		if (lwp_find(tid) != l)
-			return; /* a release waited for the newborn: it is over */
-		break;
-	case PTRACE_EVENT_VFORK_DONE:
-		on_vfork_done(l);
-		break;
-	case PTRACE_EVENT_EXEC:
-		on_exec(l);
-		break;
-	default:
-		on_signal(l, WSTOPSIG(status));
-	}
+	if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+		borrow_syscall(l);
+	else
+		take_in(l, event, WSTOPSIG(status));
+	if (lwp_find(tid) != l)
+		return; /* a release waited for its newborn: it is over */
 	if (l->state == LWP_STOPPED)
 		hw_stood(l);
 	if (l->state == LWP_STOPPED && !inject_again(l) && !step_again(l))

@@ -25,7 +25,7 @@ static int done(long rc, pid_t pid, pid_t tid, const char *what, long arg)
 unsigned trace_base_options(const struct victim *v)
 {
 	unsigned o = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-		     PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXEC;
+		     PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD;
 
 	return v->klc && !v->outstop ? o | PTRACE_O_EXITKILL : o;
 }
@@ -91,6 +91,12 @@ int trace_setinfo(struct lwp *l, const siginfo_t *info)
 {
 	return done(ptrace(PTRACE_SETSIGINFO, l->tid, 0, info), l->v->pid, l->tid,
 		    "SETSIGINFO", info->si_signo);
+}
+
+int trace_syscall(struct lwp *l)
+{
+	return done(ptrace(PTRACE_SYSCALL, l->tid, 0, 0), l->v->pid, l->tid, "SYSCALL",
+		    0);
 }
 
 bool trace_has_pending(struct lwp *l, int sig)

@@ -53,6 +53,8 @@ static void let_go_of_all(struct victim *v)
 	loop_want_room(v, ROOM_NOT_WANTED);
 	loop_close(&v->pidfd);
 	loop_close(&v->memfd);
+	slots_forget(v);
+	bkpt_unshare_counters(v);
 	free(v->bkpts);
 }
 

@@ -21,6 +21,7 @@ typedef struct user_regs_struct arch_regs_t;
 enum {
 	ARCH_INSN_MAX = 16, /* longest instruction, bytes */
 	ARCH_TRAP_MAX = 4,  /* longest breakpoint instruction, bytes */
+	ARCH_SLOT_MAX = 32, /* a copied instruction and the jump back, bytes at most */
 };
 
 /* How an instruction under a breakpoint is got past. */
@@ -36,6 +37,8 @@ enum arch_insn_kind {
 	ARCH_INSN_RET,      /* ret; imm: bytes popped beyond the address */
 	ARCH_INSN_JMP_REL,  /* jmp to PC + len + imm */
 	ARCH_INSN_CALL_REL, /* call to PC + len + imm */
+	ARCH_INSN_COPY,     /* may be executed at another address: arch_relocate() */
+	ARCH_INSN_SYSCALL,  /* may be executed by another such instruction */
 	ARCH_INSN_NKINDS
 };
 
@@ -48,6 +51,8 @@ struct arch_insn {
 	uint8_t is_syscall; /* 1: enters the kernel (syscall, int 0x80, sysenter) */
 	int64_t imm;        /* immediate or displacement */
 	uint8_t bytes[ARCH_INSN_MAX]; /* the program's own bytes at the address */
+	uint8_t disp_off; /* COPY: where in bytes a PC-relative displacement is; 0 none */
+	uint8_t pad[7];   /* 0 */
 };
 
 #define ARCH_NOREG 0xff
@@ -130,5 +135,30 @@ int arch_next_branch(const struct mem *m, uint64_t addr, size_t max,
  * Pure but for m. Used by the keeper with a writer of the stopped victim.
  */
 int arch_emulate(const struct arch_insn *insn, arch_regs_t *regs, const struct mem *m);
+
+/*
+ * What is to stand at `to` so that *insn (of kind COPY), which belongs at `from`, is
+ * executed there and the program goes on behind the original: the instruction, then a
+ * jump. ret_bytes has ARCH_SLOT_MAX bytes. 0; -ENOTSUP another kind; -ERANGE: `to` is too
+ * far away for a PC-relative operand. Pure.
+ */
+int arch_relocate(const struct arch_insn *insn, uint64_t from, uint64_t to,
+		  uint8_t *ret_bytes, size_t *ret_len);
+
+/*
+ * Where the program would be that is at `pc` in the slot at `slot`: at `from` while the
+ * instruction has not been executed, else behind it. 0, or -ERANGE when pc is not in the
+ * slot.
+ */
+int arch_slot_pc(const struct arch_insn *insn, uint64_t from, uint64_t slot, uint64_t pc,
+		 uint64_t *ret_pc);
+
+/* At the entry of a system call: makes it look as if it came from the instruction before
+ * `next`. */
+void arch_syscall_entered(arch_regs_t *regs, uint64_t next);
+
+/* The LWP stands where a stop has interrupted a system call that the kernel will restart
+ * (or end with EINTR, if a handler is due). */
+bool arch_syscall_restarts(const arch_regs_t *regs);
 
 #endif

@@ -211,6 +211,53 @@ static enum arch_insn_kind classify(const struct decoded *d, struct arch_insn *r
 	return kind;
 }
 
+/* True for what ends straight-line code without a branch that can be named. */
+static bool is_end(const ZydisDecodedInstruction *insn)
+{
+	return insn->meta.category == ZYDIS_CATEGORY_RET ||
+	       insn->mnemonic == ZYDIS_MNEMONIC_HLT ||
+	       insn->mnemonic == ZYDIS_MNEMONIC_UD2;
+}
+
+/* May it be executed elsewhere: it neither shows nor takes from its own address anything
+ * but through a RIP-relative operand, and goes on to the next one. */
+static bool may_move(const struct decoded *d)
+{
+	switch (d->insn.meta.category) {
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_UNCOND_BR:
+	case ZYDIS_CATEGORY_INTERRUPT:
+	case ZYDIS_CATEGORY_SYSCALL:
+	case ZYDIS_CATEGORY_SYSRET:
+	case ZYDIS_CATEGORY_SYSTEM:
+	case ZYDIS_CATEGORY_CET:
+	case ZYDIS_CATEGORY_INVALID:
+		return false;
+	default:
+		break;
+	}
+	/* A transaction's abort address, an exception on purpose, and what saves the
+	 * address of the last x87 instruction. */
+	return d->insn.mnemonic != ZYDIS_MNEMONIC_XBEGIN && !is_end(&d->insn) &&
+	       d->insn.meta.category != ZYDIS_CATEGORY_X87_ALU &&
+	       d->insn.address_width == 64 && !d->insn.raw.imm[0].is_relative;
+}
+
+/* What has not been found simple enough to be done without. */
+static void classify_other(const struct decoded *d, struct arch_insn *ret)
+{
+	if (d->insn.mnemonic == ZYDIS_MNEMONIC_SYSCALL && d->insn.length == 2) {
+		ret->kind = ARCH_INSN_SYSCALL;
+		return;
+	}
+	if (!may_move(d))
+		return;
+	ret->kind = ARCH_INSN_COPY;
+	if (d->insn.attributes & ZYDIS_ATTRIB_IS_RELATIVE)
+		ret->disp_off = d->insn.raw.disp.offset;
+}
+
 int arch_decode(const uint8_t *bytes, size_t n, struct arch_insn *ret)
 {
 	struct arch_insn insn = {
@@ -228,6 +275,8 @@ int arch_decode(const uint8_t *bytes, size_t n, struct arch_insn *ret)
 	insn.len = d.insn.length;
 	insn.is_syscall = is_syscall(&d);
 	insn.kind = classify(&d, &insn);
+	if (insn.kind == ARCH_INSN_OTHER)
+		classify_other(&d, &insn);
 	memcpy(insn.bytes, bytes, insn.len);
 	*ret = insn;
 	return 0;
@@ -295,14 +344,6 @@ static bool is_branch(const ZydisDecodedInstruction *insn)
 {
 	return insn->meta.category == ZYDIS_CATEGORY_CALL ||
 	       insn->meta.category == ZYDIS_CATEGORY_UNCOND_BR;
-}
-
-/* True for what ends straight-line code without a branch that can be named. */
-static bool is_end(const ZydisDecodedInstruction *insn)
-{
-	return insn->meta.category == ZYDIS_CATEGORY_RET ||
-	       insn->mnemonic == ZYDIS_MNEMONIC_HLT ||
-	       insn->mnemonic == ZYDIS_MNEMONIC_UD2;
 }
 
 static struct arch_branch branch_of(const struct decoded *d, uint64_t addr)

@@ -40,10 +40,24 @@ static void plant(dt_proc_t *dpr, struct dt_bkpt *bp) TS_REQUIRES(dt_role_bkpts)
 
 	if (!bp->enabled || bp->planted || bp->dead)
 		return;
-	rc = Ptag_set(dpr->P, bp->addr);
+	rc = bp->fn ? Ptag_set(dpr->P, bp->addr)
+		    : Pcount_set(dpr->P, bp->addr, &bp->counter);
 	bp->planted = !rc;
+	bp->base = rc || bp->fn ? 0 : Pcount(dpr->P, bp->counter);
 	log_at(LOG_CTL, 2, dpr->pid, 0, "breakpoint 0x%lx: %d", (unsigned long)bp->addr,
 	       rc);
+}
+
+/* Takes it out of the text. What the keeper has counted becomes its own. */
+static void uproot(dt_proc_t *dpr, struct dt_bkpt *bp) TS_REQUIRES(dt_role_bkpts)
+{
+	bp->planted = false;
+	if (bp->fn) {
+		Ptag_clear(dpr->P, bp->addr);
+		return;
+	}
+	atomic_fetch_add(&bp->hits, Pcount(dpr->P, bp->counter) - bp->base);
+	Pcount_clear(dpr->P, bp->addr, bp->counter);
 }
 
 void dt_bkpts_plant(dt_proc_t *dpr)
@@ -57,8 +71,11 @@ void dt_bkpts_plant(dt_proc_t *dpr)
 void dt_bkpts_exec(dt_proc_t *dpr)
 {
 	lock(dpr);
-	for (struct dt_bkpt *bp = dpr->bkpts; bp; bp = bp->next)
+	for (struct dt_bkpt *bp = dpr->bkpts; bp; bp = bp->next) {
+		if (bp->planted && !bp->fn)
+			uproot(dpr, bp);
 		bp->enabled = bp->planted = false;
+	}
 	unlock(dpr);
 }
 
@@ -97,6 +114,8 @@ static void call(dt_proc_t *dpr, struct dt_bkpt *bp, const struct hold_event *ev
 		 const prgregset_t regs) TS_REQUIRES(dt_role_bkpts)
 {
 	atomic_fetch_add(&bp->hits, 1);
+	if (!bp->fn)
+		return;
 	dpr->running = bp;
 	unlock(dpr);
 	bp->fn(dpr->dtp, dpr->P, ev->tid, regs, bp->arg);
@@ -127,12 +146,13 @@ void dt_bkpts_hit(dt_proc_t *dpr, const struct hold_event *ev)
 
 /* --- the client's calls ------------------------------------------------------------- */
 
-static struct dt_bkpt *new_bkpt(uintptr_t addr, dt_bkpt_f *fn, void *arg)
+static struct dt_bkpt *new_bkpt(dt_proc_t *dpr, uintptr_t addr, dt_bkpt_f *fn, void *arg)
 {
 	struct dt_bkpt *bp = calloc(1, sizeof(*bp));
 
 	if (!bp)
 		return NULL;
+	bp->dpr = dpr;
 	bp->addr = addr;
 	bp->fn = fn;
 	bp->arg = arg;
@@ -189,7 +209,7 @@ dt_bkpt_t *dt_proc_bpcreate(dtrace_hdl_t *dtp, struct ps_prochandle *P, uintptr_
 		return NULL;
 	}
 	if (dpr->kind == DT_KIND_CONTROLLED) {
-		bp = new_bkpt(addr, fn, arg);
+		bp = new_bkpt(dpr, addr, fn, arg);
 		rc = bp ? check(dpr, addr) : -ENOMEM;
 		if (!rc)
 			rc = add(dpr, bp);
@@ -214,20 +234,17 @@ static bool in_own_callback(dt_proc_t *dpr, const struct dt_bkpt *bp)
 void dt_proc_bpdestroy(dtrace_hdl_t *dtp, struct ps_prochandle *P, dt_bkpt_t *bp)
 {
 	dt_proc_t *dpr = bp ? dt_record_use(dtp, P) : NULL;
-	bool planted;
 	DT_NOCANCEL;
 
 	if (!dpr)
 		return;
 	lock(dpr);
 	bp->dead = true;
-	planted = bp->planted;
-	bp->planted = false;
 	bp->orphan = in_own_callback(dpr, bp);
 	while (dpr->running == bp && !bp->orphan)
 		pthread_cond_wait(&dpr->bkcond, &dpr->bklock);
-	if (planted)
-		Ptag_clear(dpr->P, bp->addr);
+	if (bp->planted)
+		uproot(dpr, bp);
 	if (!bp->orphan)
 		unlink_free(dpr, bp);
 	unlock(dpr);
@@ -236,7 +253,16 @@ void dt_proc_bpdestroy(dtrace_hdl_t *dtp, struct ps_prochandle *P, dt_bkpt_t *bp
 
 uint64_t dt_proc_bphits(const dt_bkpt_t *bp)
 {
-	return atomic_load(&bp->hits);
+	uint64_t hits;
+	dt_proc_t *dpr = bp->dpr;
+
+	/* What the keeper has counted moves into hits under the same lock. */
+	lock(dpr);
+	hits = atomic_load(&bp->hits);
+	if (bp->planted && !bp->fn)
+		hits += Pcount(dpr->P, bp->counter) - bp->base;
+	unlock(dpr);
+	return hits;
 }
 
 TS_UNCHECKED void dt_bkpts_fini(dt_proc_t *dpr)

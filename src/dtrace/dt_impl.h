@@ -104,9 +104,12 @@ struct dt_links {
 struct dt_bkpt {
 	struct dt_bkpt *next;  /* in the record's list, in the order of their making */
 	uintptr_t addr;        /* where */
-	dt_bkpt_f *fn;         /* called at each hit */
+	dt_proc_t *dpr;        /* whose */
+	dt_bkpt_f *fn;         /* called at each hit; NULL: they are only counted */
 	void *arg;             /* for fn */
-	_Atomic uint64_t hits; /* so far */
+	_Atomic uint64_t hits; /* so far, but for what the keeper has counted: */
+	uint32_t counter;      /* planted, no fn: the keeper's counter */
+	uint64_t base;         /* planted, no fn: its value at the planting */
 	bool enabled; /* wanted in the text while the victim runs; not after an exec */
 	bool planted; /* tagged */
 	bool dead;    /* being destroyed: called no more */

@@ -121,6 +121,7 @@ int hold_new(pid_t pid, int pidfd, unsigned flags, struct hub *hub, struct conne
 	h->owner = hub->owner;
 	h->pid = pid;
 	h->pidfd = mine;
+	h->handing = -1;
 	h->hub = hub_ref(hub);
 	h->control = scope_take_fd(&c->control);
 	h->events = scope_take_fd(&c->events);
@@ -140,6 +141,7 @@ void hold_free(struct hold *h)
 		scope_close(&h->pidfd);
 	hub_put(h->hub);
 	traps_fini(&h->traps);
+	counters_fini(&h->counters);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }
@@ -164,6 +166,7 @@ static const char *const type_name[KP_NTYPES] = {
 	[KP_REGS_ALL] = "regs-all",
 	[KP_SIGINFO] = "siginfo",
 	[KP_RELEASE] = "release",
+	[KP_COUNTERS] = "counters",
 	[KP_SYSCALL] = "syscall",
 	[KP_SYSCALL_WAIT] = "syscall-wait",
 	[KP_SYSCALL_INSN] = "syscall-insn",
@@ -203,6 +206,26 @@ int hold_lose(struct hold *h, int err)
 	return err;
 }
 
+/* One packet, with h->handing if that is a descriptor. */
+static ssize_t send_packet(struct hold *h, const struct kp_header *req)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { (void *)req, req->len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *c;
+
+	if (h->handing >= 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &h->handing, sizeof(int));
+	}
+	return sendmsg(h->control, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* Does not wait long: what does not fit in a socket of requests never read is a lost
  * keeper. */
 static int send_request(struct hold *h, const struct kp_header *req)
@@ -210,7 +233,7 @@ static int send_request(struct hold *h, const struct kp_header *req)
 	int64_t end = 0;
 	int err = 0;
 
-	while (!err && send(h->control, req, req->len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+	while (!err && send_packet(h, req) < 0) {
 		if (errno == EINTR)
 			continue;
 		if (errno != EAGAIN)

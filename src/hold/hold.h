@@ -238,7 +238,13 @@ enum {
 	HOLD_BKPT_KERNEL = 2,
 	/* one that is there is changed to these flags, with no hit missed meanwhile */
 	HOLD_BKPT_REPLACE = 4,
+	/* a hit is only counted, in the counter that HOLD_BKPT_COUNTER() adds: nobody is
+	 * told, nobody waits */
+	HOLD_BKPT_COUNT = 0x10,
 };
+
+/* Flags of a breakpoint that counts in counter `id`. */
+#define HOLD_BKPT_COUNTER(id) (HOLD_BKPT_COUNT | (unsigned)(id) << 16)
 
 /*
  * Plants a breakpoint at addr, one an address (-EEXIST). insn is the decoded original.
@@ -251,6 +257,17 @@ int hold_bkpt_set(struct hold *h, uint64_t addr, const struct arch_insn *insn,
 /* Removes it: the original byte is back and no LWP is still inside it on return.
  * -ENOENT. */
 int hold_bkpt_clear(struct hold *h, uint64_t addr);
+
+/*
+ * Counters, at most 65536 a hold: begin at 0, are read by a load at any time, and keep
+ * their count when the breakpoint goes, by an exec, the victim's end or the keeper's.
+ * Counted references; the last one's is not to be given back while a breakpoint uses the
+ * counter. -ENOSPC, -ENOMEM, -EMFILE.
+ */
+int hold_counter_new(struct hold *h, uint32_t *ret);
+void hold_counter_ref(struct hold *h, uint32_t id);
+uint64_t hold_counter(const struct hold *h, uint32_t id);
+void hold_counter_free(struct hold *h, uint32_t id);
 
 /* Replaces our trap bytes in buf, read from [addr, addr + len), by the program's own. */
 void hold_hide_traps(struct hold *h, uint64_t addr, void *buf, size_t len);

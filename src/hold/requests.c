@@ -28,7 +28,8 @@ _Static_assert((int)HOLD_RESUME == (int)KP_VERDICT_RESUME &&
 	       "verdicts");
 _Static_assert((int)HOLD_BKPT_STOP == (int)KP_BKPT_STOP &&
 		       (int)HOLD_BKPT_KERNEL == (int)KP_BKPT_KERNEL &&
-		       (int)HOLD_BKPT_REPLACE == (int)KP_BKPT_REPLACE,
+		       (int)HOLD_BKPT_REPLACE == (int)KP_BKPT_REPLACE &&
+		       (int)HOLD_BKPT_COUNT == (int)KP_BKPT_COUNT,
 	       "breakpoint flags");
 
 /* --- run control -------------------------------------------------------------------- */
@@ -89,7 +90,10 @@ int hold_set_patience(struct hold *h, unsigned ms)
 static int plant(struct hold *h, uint64_t addr, const struct arch_insn *insn,
 		 unsigned flags)
 {
-	struct kp_bkpt req = { .addr = addr, .flags = flags, .insn = *insn };
+	struct kp_bkpt req = { .addr = addr,
+			       .flags = flags & 0xffff,
+			       .counter = flags >> 16,
+			       .insn = *insn };
 	struct kp_reply reply;
 	unsigned kept = flags & ~(unsigned)HOLD_BKPT_REPLACE;
 	int err = traps_add(&h->traps, addr, insn, kept);
@@ -124,10 +128,15 @@ int hold_bkpt_set(struct hold *h, uint64_t addr, const struct arch_insn *insn,
 		  unsigned flags)
 {
 	HOLD_NOCANCEL;
+	uint64_t unused;
 	int err;
 
 	if (h->owner != getpid())
 		return -EPIPE;
+	/* The keeper may want to have the victim map a page (its slot.c): without an
+	 * instruction for that it does with less. */
+	if (insn->kind == ARCH_INSN_COPY || insn->kind == ARCH_INSN_SYSCALL)
+		hold_syscall_insn(h, &unused);
 	pthread_mutex_lock(&h->lock);
 	err = hold_usable(h);
 	if (!err)

@@ -19,6 +19,15 @@ enum {
 	HOLD_REPLY_MS = 10000
 }; /* a keeper that takes longer to reply is taken for lost */
 
+/* Hits that the keeper counts (counters.c). */
+struct counters {
+	uint64_t *v;     /* shared with the keeper; NULL none yet */
+	uint32_t n;      /* handed out so far */
+	uint32_t *freed; /* indexes to be handed out again; owned */
+	uint32_t nfreed; /* how many */
+	uint32_t *refs;  /* references, by index; in the same allocation as freed */
+};
+
 /* One victim, seen from the client. */
 struct hold {
 	pid_t owner;   /* process that made it; a forked copy of it may only free the hold
@@ -32,8 +41,10 @@ struct hold {
 	pthread_mutex_t lock; /* held over a request and its reply; guards seq */
 	uint32_t seq;         /* of the last request */
 	atomic_int gone; /* 0, or why no request can be made any more: a negative errno */
-	atomic_bool ended;  /* EXIT or LOST has been read */
-	struct traps traps; /* breakpoints; has its own lock, taken inside `lock` */
+	atomic_bool ended; /* EXIT or LOST has been read */
+	int handing;       /* descriptor that goes with the request under way, or -1 */
+	struct counters counters; /* under `lock` but for the counts themselves */
+	struct traps traps;       /* breakpoints; has its own lock, taken inside `lock` */
 	/* address of an instruction that the keeper has been told; 0 none */
 	_Atomic uint64_t syscall_insn;
 };
@@ -42,6 +53,7 @@ struct hold {
  * pidfd (HOLD_BORROW: pidfd itself). 0, -ENOMEM, -EMFILE. */
 int hold_new(pid_t pid, int pidfd, unsigned flags, struct hub *hub, struct connection *c,
 	     struct hold **ret);
+void counters_fini(struct counters *c);
 /* Closes and frees, without a word to the keeper: the last close. */
 void hold_free(struct hold *h);
 

@@ -57,13 +57,22 @@ static int add(struct ps_prochandle *P, uint64_t addr, struct bkpt_want **ret)
 	return 0;
 }
 
+static bool wanted(const struct bkpt_want *b)
+{
+	return b->stop || b->tags || b->counts;
+}
+
 /* Makes the keeper's breakpoint what its owners want now. */
 static int settle(struct ps_prochandle *P, struct bkpt_want *b)
 {
-	unsigned how = b->stop ? HOLD_BKPT_STOP : b->plain ? 0 : HOLD_BKPT_KERNEL;
+	unsigned how = b->plain ? 0 : HOLD_BKPT_KERNEL;
 	int rc = 0;
 
-	if (b->stop || b->tags) {
+	if (b->stop)
+		how = HOLD_BKPT_STOP;
+	else if (!b->tags)
+		how = HOLD_BKPT_COUNTER(b->counter);
+	if (wanted(b)) {
 		rc = hold_bkpt_set(P->hold, b->addr, &b->insn, how | HOLD_BKPT_REPLACE);
 		b->planted |= !rc;
 	} else if (b->planted) {
@@ -103,7 +112,7 @@ int Psetbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long *saved)
 		rc = settle(P, b);
 		b->stop = !rc;
 		*saved = rc ? *saved : saved_of(&b->insn);
-		if (rc && !b->tags)
+		if (rc && !wanted(b))
 			drop(P, b);
 	}
 	handle_unlock(P);
@@ -123,7 +132,7 @@ int Pdelbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long saved)
 	} else {
 		b->stop = false;
 		rc = settle(P, b);
-		if (!b->tags)
+		if (!wanted(b))
 			drop(P, b);
 	}
 	handle_unlock(P);
@@ -161,12 +170,12 @@ static int tag(struct ps_prochandle *P, uintptr_t addr, unsigned plain)
 	if (!rc) {
 		b->tags++;
 		b->plain += plain;
-		if (!b->planted || (b->plain == 1 && plain && !b->stop))
+		if (!b->stop && (b->tags == 1 || (plain && b->plain == 1)))
 			rc = settle(P, b);
 		if (rc) {
 			b->plain -= plain;
 			b->tags--;
-			if (!b->tags && !b->stop)
+			if (!wanted(b))
 				drop(P, b);
 		}
 	}
@@ -185,7 +194,7 @@ static void untag(struct ps_prochandle *P, uintptr_t addr, unsigned plain)
 		b->plain -= plain;
 		if (!b->stop && (!b->tags || (plain && !b->plain)))
 			settle(P, b);
-		if (!b->stop && !b->tags)
+		if (!wanted(b))
 			drop(P, b);
 	}
 	handle_unlock(P);
@@ -209,4 +218,64 @@ int Ptag_set_kernel(struct ps_prochandle *P, uintptr_t addr)
 void Ptag_clear_kernel(struct ps_prochandle *P, uintptr_t addr)
 {
 	untag(P, addr, 0);
+}
+
+/* --- hits that are only counted ----------------------------------------------------- */
+
+/* Each owner has a reference on the counter: it may outlive the breakpoint (exec). */
+static int begin_count(struct ps_prochandle *P, struct bkpt_want *b)
+{
+	int rc = 0;
+
+	if (b->counts++) {
+		hold_counter_ref(P->hold, b->counter);
+		return 0;
+	}
+	rc = hold_counter_new(P->hold, &b->counter);
+	if (!rc && !b->stop && !b->tags) {
+		rc = settle(P, b);
+		if (rc)
+			hold_counter_free(P->hold, b->counter);
+	}
+	b->counts -= rc != 0;
+	return rc;
+}
+
+int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
+{
+	struct bkpt_want *b;
+	int rc;
+
+	handle_lock(P);
+	rc = want(P, addr, &b);
+	if (!rc) {
+		rc = begin_count(P, b);
+		*ret_counter = rc ? 0 : b->counter;
+		if (rc && !wanted(b))
+			drop(P, b);
+	}
+	handle_unlock(P);
+	return rc;
+}
+
+void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter)
+{
+	struct bkpt_want *b;
+
+	handle_lock(P);
+	b = find(P, addr);
+	if (b && b->counts && b->counter == counter && !--b->counts) {
+		if (!b->stop && !b->tags)
+			settle(P, b);
+		if (!wanted(b))
+			drop(P, b);
+	}
+	if (P->hold)
+		hold_counter_free(P->hold, counter);
+	handle_unlock(P);
+}
+
+uint64_t Pcount(struct ps_prochandle *P, uint32_t counter)
+{
+	return P->hold ? hold_counter(P->hold, counter) : 0;
 }

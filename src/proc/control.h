@@ -44,6 +44,16 @@ void Ptag_clear(struct ps_prochandle *P, uintptr_t addr);
 int Ptag_set_kernel(struct ps_prochandle *P, uintptr_t addr);
 void Ptag_clear_kernel(struct ps_prochandle *P, uintptr_t addr);
 
+/*
+ * A breakpoint whose hits the keeper counts in *ret_counter, telling nobody, for as long
+ * as no Ptag_set() or Psetbkpt() wants the same address: then the hits come as events.
+ * Shared as tags are. The caller owns a reference on the counter until Pcount_clear().
+ */
+int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter);
+void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter);
+/* Its value; any time, any thread, no lock. */
+uint64_t Pcount(struct ps_prochandle *P, uint32_t counter);
+
 /* Which informational events are wanted: HOLD_WANT_*. */
 int Pwant(struct ps_prochandle *P, unsigned mask);
 

@@ -23,6 +23,8 @@ struct bkpt_want {
 	struct arch_insn insn; /* the program's own instruction */
 	unsigned tags;         /* counted Ptag_set()s: hits are questions */
 	unsigned plain;        /* … of them, those that are to be traps */
+	unsigned counts;       /* counted Pcount_set()s, to whom the hits matter only */
+	uint32_t counter;      /* counts: the keeper's counter */
 	bool stop;             /* a Psetbkpt(): a hit stops the victim; wins over tags */
 	bool planted;          /* the keeper has it */
 };

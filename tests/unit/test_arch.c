@@ -519,7 +519,7 @@ static void random_bytes_equal_cpu(void **unused)
 		for (unsigned j = 0; j < rnd() % 4; j++)
 			bytes[j] = lead[rnd() % sizeof(lead)];
 		if (arch_decode(bytes, sizeof(bytes), &insn) ||
-		    insn.kind == ARCH_INSN_OTHER)
+		    insn.kind == ARCH_INSN_OTHER || insn.kind >= ARCH_INSN_COPY)
 			continue;
 		memcpy(at, bytes, insn.len);
 		prepare(&insn, &regs, at);
@@ -542,8 +542,13 @@ static unsigned kind_of(const char *bytes, size_t n)
 	return insn.kind;
 }
 
-#define EXPECT_OTHER(bytes)                                                              \
-	assert_int_equal(kind_of(bytes, sizeof(bytes) - 1), ARCH_INSN_OTHER)
+#define EXPECT_OTHER(bytes) assert_true(executed(kind_of(bytes, sizeof(bytes) - 1)))
+
+/* Not emulated. */
+static bool executed(int kind)
+{
+	return kind == ARCH_INSN_OTHER || kind >= ARCH_INSN_COPY;
+}
 
 static void unusual_encodings_are_other(void **unused)
 {

@@ -100,7 +100,8 @@ static void as_it_should(pid_t pid, int status)
 	bool killed = WIFSIGNALED(status) &&
 		      (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGPIPE);
 
-	if (!killed && status != 0 && status != 17 << 8 && status != 127 << 8)
+	if (!killed && status != 0 && status != 17 << 8 && status != 1 << 8 &&
+	    status != 127 << 8)
 		fail_msg("process %d ended with wait status 0x%x", pid, status);
 }
 

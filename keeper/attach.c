@@ -144,6 +144,7 @@ static int seize_listed(struct victim *v, char *text, size_t size)
 
 	if (rc)
 		return rc;
+	v->crowded = true;
 	for (size_t i = 0; i < n && rc >= 0; i++) {
 		if (lwp_find(tids[i]))
 			continue;
@@ -216,10 +217,28 @@ void attach_continue(struct victim *v)
 		return;
 	}
 	v->seized = true;
-	if (v->nostop)
-		attach_done(v);
-	else
+	if (!v->nostop)
 		victim_check_stopped(v);
+	else if (attach_is_whole(v))
+		attach_done(v);
+}
+
+/*
+ * A thread that we had not seized yet may exec: it takes the tid of the leader, which we
+ * had, and the kernel unlinks that from us without a word (de_thread(), 6.18). What
+ * bears the tid then is nobody's, would run into our breakpoints, and is to be seized.
+ */
+bool attach_is_whole(struct victim *v)
+{
+	struct lwp *l = victim_lwp(v, v->pid);
+	struct procfs_status st;
+
+	if (!l || !v->crowded || procfs_status(v->pid, v->pid, &st) || st.tracer == K.pid)
+		return true;
+	log_at(LOG_KEEP, 1, v->pid, v->pid, "another thread has exec'd in its place");
+	lwp_free(l);
+	v->seized = false;
+	return false;
 }
 
 void attach_late(struct victim *v)

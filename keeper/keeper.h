@@ -181,6 +181,7 @@ struct victim {
 	bool ev_watched;            /* the event socket is in epoll: room is wanted */
 	bool ended;                 /* its end has been seen and told */
 	bool seized;                /* ATTACHING: every thread is seized */
+	bool crowded;               /* ATTACHING: it had more threads than one */
 	bool client_step;           /* the stepper steps for the client (KP_RUN_STEP) */
 	int why, what, why_sig;     /* of the all-stop under way or in force */
 	pid_t why_tid;              /* LWP that caused it */
@@ -303,6 +304,7 @@ void attach_init(void);
 void attach_late(struct victim *v); /* the deadline has passed */
 void attach_begin(struct victim *v, const struct kp_attach *req, int pidfd);
 void attach_continue(struct victim *v); /* seizes what is not seized yet; may finish */
+bool attach_is_whole(struct victim *v); /* false: seize once more */
 void attach_done(struct victim *v);     /* every thread stands: reply */
 void attach_fail(struct victim *v, int err, const char *text);
 

@@ -155,7 +155,7 @@ void victim_check_stopped(struct victim *v)
 	bkpt_bury(v);
 	switch (v->phase) {
 	case V_ATTACHING:
-		if (v->seized)
+		if (v->seized && attach_is_whole(v))
 			attach_done(v);
 		else
 			v->stopped = false;
@@ -213,7 +213,8 @@ void victim_tick(struct victim *v, uint64_t now)
 {
 	if (v->phase == V_ATTACHING && !v->seized)
 		attach_continue(v);
-	else if (v->stopping && !v->stopped)
+	else if (v->stopping && !v->stopped &&
+		 (v->phase != V_ATTACHING || attach_is_whole(v)))
 		find_dying(v, now);
 	if (v->stopping && !v->stopped)
 		victim_check_stopped(v);

@@ -26,20 +26,47 @@ enum {
 
 /* How an instruction under a breakpoint is got past. */
 enum arch_insn_kind {
-	ARCH_INSN_OTHER,    /* must be executed: stepped with the trap lifted */
+	ARCH_INSN_OTHER,    /* must be executed in its place: stepped, the trap lifted */
 	ARCH_INSN_NOP,      /* nop, endbr64 …: only the PC moves */
 	ARCH_INSN_PUSH_REG, /* push reg */
 	ARCH_INSN_POP_REG,  /* pop reg */
-	ARCH_INSN_MOV_REG,  /* mov reg, reg (64 bit) */
+	ARCH_INSN_MOV_REG,  /* mov reg, reg */
 	ARCH_INSN_MOV_IMM,  /* mov reg, imm */
 	ARCH_INSN_LEA,      /* lea reg, [base + index * scale + imm] */
-	ARCH_INSN_SUB_IMM,  /* sub reg, imm, with flags (64 bit) */
+	ARCH_INSN_ALU,      /* op dst, src (ARCH_NOREG: imm), with flags */
 	ARCH_INSN_RET,      /* ret; imm: bytes popped beyond the address */
 	ARCH_INSN_JMP_REL,  /* jmp to PC + len + imm */
 	ARCH_INSN_CALL_REL, /* call to PC + len + imm */
 	ARCH_INSN_COPY,     /* may be executed at another address: arch_relocate() */
 	ARCH_INSN_SYSCALL,  /* may be executed by another such instruction */
+	ARCH_INSN_PUSH_IMM, /* push imm */
+	ARCH_INSN_LEAVE,    /* leave */
+	ARCH_INSN_JCC,      /* jump to PC + len + imm when the condition `op` holds */
+	ARCH_INSN_LOOP,     /* loop and jrcxz (`op`) to PC + len + imm */
+	ARCH_INSN_JMP_REG,  /* jmp to the address in src */
+	ARCH_INSN_CALL_REG, /* call the address in src */
 	ARCH_INSN_NKINDS
+};
+
+/* ARCH_INSN_ALU: what is done. */
+enum arch_alu_op {
+	ARCH_ALU_ADD,  /* dst += src */
+	ARCH_ALU_SUB,  /* dst -= src */
+	ARCH_ALU_CMP,  /* SUB that keeps dst */
+	ARCH_ALU_AND,  /* dst &= src */
+	ARCH_ALU_TEST, /* AND that keeps dst */
+	ARCH_ALU_OR,   /* dst |= src */
+	ARCH_ALU_XOR,  /* dst ^= src */
+	ARCH_ALU_NOPS
+};
+
+/* ARCH_INSN_LOOP: when it jumps. `width` is that of the counter. */
+enum arch_loop_op {
+	ARCH_LOOP_NE,   /* --counter and not ZF */
+	ARCH_LOOP_E,    /* --counter and ZF */
+	ARCH_LOOP,      /* --counter */
+	ARCH_LOOP_ZERO, /* counter is 0 (jrcxz, jecxz) */
+	ARCH_LOOP_NOPS
 };
 
 /* One decoded instruction: a plain value that can cross the keeper's socket. */
@@ -51,8 +78,11 @@ struct arch_insn {
 	uint8_t is_syscall; /* 1: enters the kernel (syscall, int 0x80, sysenter) */
 	int64_t imm;        /* immediate or displacement */
 	uint8_t bytes[ARCH_INSN_MAX]; /* the program's own bytes at the address */
-	uint8_t disp_off; /* COPY: where in bytes a PC-relative displacement is; 0 none */
-	uint8_t pad[7];   /* 0 */
+	uint8_t may_move; /* 1: arch_relocate() is right for it; always so for COPY */
+	uint8_t disp_off; /* where in bytes a PC-relative disp32 is; 0 none */
+	uint8_t op;       /* ALU: enum arch_alu_op; LOOP: arch_loop_op; JCC: 0 to 15 */
+	uint8_t width;    /* MOV, LEA, ALU, LOOP: operand bytes, 4 or 8 */
+	uint8_t pad[4];   /* 0 */
 };
 
 #define ARCH_NOREG 0xff
@@ -137,21 +167,34 @@ int arch_next_branch(const struct mem *m, uint64_t addr, size_t max,
 int arch_emulate(const struct arch_insn *insn, arch_regs_t *regs, const struct mem *m);
 
 /*
- * What is to stand at `to` so that *insn (of kind COPY), which belongs at `from`, is
- * executed there and the program goes on behind the original: the instruction, then a
- * jump. ret_bytes has ARCH_SLOT_MAX bytes. 0; -ENOTSUP another kind; -ERANGE: `to` is too
- * far away for a PC-relative operand. Pure.
+ * What is to stand at `to` so that *insn (which belongs at `from`) is executed there and
+ * the program goes on behind the original: the instruction, its PC-relative operand
+ * mended, then a jump. ret_bytes has ARCH_SLOT_MAX bytes. 0; -ENOTSUP: it must not be
+ * executed elsewhere; -ERANGE: `to` is too far away for its PC-relative operand (one
+ * without such an operand may go anywhere). Pure.
  */
 int arch_relocate(const struct arch_insn *insn, uint64_t from, uint64_t to,
 		  uint8_t *ret_bytes, size_t *ret_len);
 
 /*
+ * How far from the instruction its copy may stand, bytes: UINT64_MAX anywhere, 0 nowhere
+ * at all. Pure.
+ */
+uint64_t arch_slot_reach(const struct arch_insn *insn);
+
+/*
  * Where the program would be that is at `pc` in the slot at `slot`: at `from` while the
- * instruction has not been executed, else behind it. 0, or -ERANGE when pc is not in the
- * slot.
+ * instruction has not been executed (or, with rep, not to its end), else behind it. 0, or
+ * -ERANGE when pc is not in the slot. Pure.
  */
 int arch_slot_pc(const struct arch_insn *insn, uint64_t from, uint64_t slot, uint64_t pc,
 		 uint64_t *ret_pc);
+
+/*
+ * Would emulation leave a user shadow stack behind (x86, Linux 6.6)? In an LWP that has
+ * one enabled these must be executed: arch_relocate() where it can, else stepped. Pure.
+ */
+bool arch_touches_shadow_stack(const struct arch_insn *insn);
 
 /* At the entry of a system call: makes it look as if it came from the instruction before
  * `next`. */

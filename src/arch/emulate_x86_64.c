@@ -5,22 +5,33 @@
  *
  * Works on a copy of the registers and hands it back at the end: whatever fails,
  * nothing has changed. The stack is written last for the same reason.
+ *
+ * Flags are not worked out: the CPU that we run on executes the same operation on the
+ * same operands (alu_x86_64.c) and is asked for them, so that those which the manual
+ * calls undefined (AF after and, or, xor) are the machine's own too.
+ *
+ * Memory is touched on the stack only. The kernel promises no atomicity for
+ * process_vm_readv() and process_vm_writev(): x86's copy is `rep movsb` where the CPU
+ * calls that fast (arch/x86/lib/copy_user_64.S), whose stores other CPUs may see one by
+ * one (Intel SDM vol. 3, 9.2.4), where a mov of an aligned word is one access. An LWP's
+ * own stack next to its pointer is read by nobody else meanwhile; any other operand may
+ * be shared, so such instructions are executed: COPY. It costs less, too: an emulated
+ * access is a system call of 0.5 µs and more.
  */
 #include <errno.h>
 #include <string.h>
 
+#include "arch/alu_x86_64.h"
 #include "arch/arch.h"
 
 enum {
 	FLAG_CF = 1 << 0,
 	FLAG_PF = 1 << 2,
-	FLAG_AF = 1 << 4,
 	FLAG_ZF = 1 << 6,
 	FLAG_SF = 1 << 7,
 	FLAG_TF = 1 << 8,
 	FLAG_OF = 1 << 11,
 	FLAG_RF = 1 << 16,
-	FLAGS_ARITH = FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF,
 
 	CS_32BIT = 0x23, /* __USER32_CS: compatibility mode */
 	ADDR_BITS = 47,  /* user addresses without a request for 5-level paging */
@@ -40,54 +51,47 @@ static bool is_user_address(uint64_t pc)
 	return pc >> ADDR_BITS == 0;
 }
 
-/* Flags of a - b = r (Intel SDM vol. 1, 3.4.3.1), bit by bit. */
-static uint64_t subtract_flags(uint64_t a, uint64_t b, uint64_t r)
+/* Writes of 32 bits clear the upper half (Intel SDM vol. 1, 3.4.1.1). */
+static int set_operand(const struct arch_insn *insn, arch_regs_t *regs, uint64_t value)
 {
-	uint64_t flags = 0;
-
-	if (a < b)
-		flags |= FLAG_CF;
-	if (!__builtin_parity((unsigned)(r & 0xff)))
-		flags |= FLAG_PF;
-	if ((a ^ b ^ r) & 0x10)
-		flags |= FLAG_AF;
-	if (r == 0)
-		flags |= FLAG_ZF;
-	if (r >> 63)
-		flags |= FLAG_SF;
-	if (((a ^ b) & (a ^ r)) >> 63)
-		flags |= FLAG_OF;
-	return flags;
+	if (!is_gpr(insn->dst) || (insn->width != 4 && insn->width != 8))
+		return -ENOTSUP;
+	arch_reg_set(regs, insn->dst, insn->width == 4 ? (uint32_t)value : value);
+	return 0;
 }
 
-static int subtract(const struct arch_insn *insn, arch_regs_t *regs)
+/* A compare of 32 bits leaves the upper half alone: nothing is written. */
+static int calculate(const struct arch_insn *insn, arch_regs_t *regs)
 {
-	uint64_t a, r;
+	uint64_t a, b = (uint64_t)insn->imm, flags = regs->eflags;
+	bool keep = insn->op == ARCH_ALU_CMP || insn->op == ARCH_ALU_TEST;
 
-	if (!is_gpr(insn->dst))
+	if (!is_gpr(insn->dst) || insn->op >= ARCH_ALU_NOPS)
 		return -ENOTSUP;
+	if (insn->src != ARCH_NOREG) {
+		if (!is_gpr(insn->src))
+			return -ENOTSUP;
+		b = arch_reg_get(regs, insn->src);
+	}
 	a = arch_reg_get(regs, insn->dst);
-	r = a - (uint64_t)insn->imm;
-	arch_reg_set(regs, insn->dst, r);
-	regs->eflags &= ~(unsigned long long)FLAGS_ARITH;
-	regs->eflags |= subtract_flags(a, (uint64_t)insn->imm, r);
-	return 0;
+	if (insn->width == 4)
+		a = alu_32(insn->op, (uint32_t)a, (uint32_t)b, &flags);
+	else
+		a = alu_64(insn->op, a, b, &flags);
+	regs->eflags = flags;
+	return keep ? 0 : set_operand(insn, regs, a);
 }
 
 static int move(const struct arch_insn *insn, arch_regs_t *regs)
 {
-	if (!is_gpr(insn->dst) || !is_gpr(insn->src))
+	if (!is_gpr(insn->src))
 		return -ENOTSUP;
-	arch_reg_set(regs, insn->dst, arch_reg_get(regs, insn->src));
-	return 0;
+	return set_operand(insn, regs, arch_reg_get(regs, insn->src));
 }
 
 static int move_immediate(const struct arch_insn *insn, arch_regs_t *regs)
 {
-	if (!is_gpr(insn->dst))
-		return -ENOTSUP;
-	arch_reg_set(regs, insn->dst, (uint64_t)insn->imm);
-	return 0;
+	return set_operand(insn, regs, (uint64_t)insn->imm);
 }
 
 /* A base of RIP means the address of the next instruction; the PC stands there
@@ -96,8 +100,6 @@ static int load_address(const struct arch_insn *insn, arch_regs_t *regs)
 {
 	uint64_t addr = (uint64_t)insn->imm;
 
-	if (!is_gpr(insn->dst))
-		return -ENOTSUP;
 	if (insn->base != ARCH_NOREG) {
 		if (!is_gpr(insn->base) && insn->base != arch_native->reg_pc)
 			return -ENOTSUP;
@@ -111,8 +113,7 @@ static int load_address(const struct arch_insn *insn, arch_regs_t *regs)
 			return -ENOTSUP;
 		addr += arch_reg_get(regs, insn->index) * insn->scale;
 	}
-	arch_reg_set(regs, insn->dst, addr);
-	return 0;
+	return set_operand(insn, regs, addr);
 }
 
 static int read_word(const struct mem *m, uint64_t addr, uint64_t *ret)
@@ -216,24 +217,87 @@ static int return_near(const struct arch_insn *insn, arch_regs_t *regs,
 	return 0;
 }
 
-static int jump(const struct arch_insn *insn, arch_regs_t *regs)
+/* `mov rsp, rbp`, then `pop rbp` */
+static int leave(arch_regs_t *regs, const struct mem *m)
 {
-	uint64_t pc = regs->rip + (uint64_t)insn->imm;
+	uint64_t value;
+	int err;
 
+	regs->rsp = regs->rbp;
+	err = pop_value(regs, m, &value);
+	if (err)
+		return err;
+	regs->rbp = value;
+	return 0;
+}
+
+static int go_to(arch_regs_t *regs, uint64_t pc)
+{
 	if (!is_user_address(pc))
 		return -ENOTSUP;
 	regs->rip = pc;
 	return 0;
 }
 
+static int jump(const struct arch_insn *insn, arch_regs_t *regs)
+{
+	return go_to(regs, regs->rip + (uint64_t)insn->imm);
+}
+
+static int jump_register(const struct arch_insn *insn, arch_regs_t *regs)
+{
+	return is_gpr(insn->src) ? go_to(regs, arch_reg_get(regs, insn->src)) : -ENOTSUP;
+}
+
 static int call(const struct arch_insn *insn, arch_regs_t *regs, const struct mem *m)
 {
 	uint64_t back = regs->rip;
-	int err = jump(insn, regs);
+	int err = insn->kind == ARCH_INSN_CALL_REG ? jump_register(insn, regs)
+						   : jump(insn, regs);
 
 	if (err)
 		return err;
 	return push_value(regs, m, back);
+}
+
+/* Conditions in pairs, the odd one of each negated (Intel SDM vol. 2, B.1.4.7). */
+static bool holds(uint8_t condition, uint64_t flags)
+{
+	static const uint16_t any[8] = {
+		FLAG_OF, FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF,
+		FLAG_SF, FLAG_PF, 0,       FLAG_ZF,
+	};
+	bool less = !(flags & FLAG_SF) != !(flags & FLAG_OF);
+	bool yes = flags & any[condition >> 1];
+
+	if (condition >> 1 >= 6)
+		yes = yes || less;
+	return yes != (condition & 1);
+}
+
+static int jump_if(const struct arch_insn *insn, arch_regs_t *regs)
+{
+	if (insn->op > 15)
+		return -ENOTSUP;
+	return holds(insn->op, regs->eflags) ? jump(insn, regs) : 0;
+}
+
+/* No flag changes. A counter of 32 bits clears the upper half, when it is written. */
+static int loop(const struct arch_insn *insn, arch_regs_t *regs)
+{
+	uint64_t mask = insn->width == 4 ? UINT32_MAX : UINT64_MAX;
+	bool zero = regs->eflags & FLAG_ZF, yes;
+
+	if (insn->op >= ARCH_LOOP_NOPS)
+		return -ENOTSUP;
+	if (insn->op != ARCH_LOOP_ZERO)
+		regs->rcx = (regs->rcx - 1) & mask;
+	yes = (regs->rcx & mask) != 0;
+	if (insn->op == ARCH_LOOP_ZERO)
+		yes = !yes;
+	else if (insn->op != ARCH_LOOP)
+		yes = yes && zero == (insn->op == ARCH_LOOP_E);
+	return yes ? jump(insn, regs) : 0;
 }
 
 /* With the PC behind the instruction already. */
@@ -252,13 +316,24 @@ static int perform(const struct arch_insn *insn, arch_regs_t *regs, const struct
 		return move_immediate(insn, regs);
 	case ARCH_INSN_LEA:
 		return load_address(insn, regs);
-	case ARCH_INSN_SUB_IMM:
-		return subtract(insn, regs);
+	case ARCH_INSN_ALU:
+		return calculate(insn, regs);
 	case ARCH_INSN_RET:
 		return return_near(insn, regs, m);
 	case ARCH_INSN_JMP_REL:
 		return jump(insn, regs);
+	case ARCH_INSN_JMP_REG:
+		return jump_register(insn, regs);
+	case ARCH_INSN_JCC:
+		return jump_if(insn, regs);
+	case ARCH_INSN_LOOP:
+		return loop(insn, regs);
+	case ARCH_INSN_PUSH_IMM:
+		return push_value(regs, m, (uint64_t)insn->imm);
+	case ARCH_INSN_LEAVE:
+		return leave(regs, m);
 	case ARCH_INSN_CALL_REL:
+	case ARCH_INSN_CALL_REG:
 		return call(insn, regs, m);
 	default:
 		return -ENOTSUP;

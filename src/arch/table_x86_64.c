@@ -9,6 +9,7 @@
  *	table_CPU.c	the table                          library and keeper
  *	emulate_CPU.c	simple first instructions, done    library and keeper
  *			by hand on registers and stack
+ *	slot_CPU.c	instructions put elsewhere         library and keeper
  *	decode_CPU.c	bytes -> struct arch_insn          library only
  *
  * The keeper decodes nothing. The client decodes the instruction under a breakpoint once
@@ -16,11 +17,13 @@
  * So the keeper links neither Zydis nor src/mem: emulation calls the seam's operations
  * directly.
  *
- * Invariants. A kind other than OTHER is a promise: registers, flags and stack after
+ * Invariants. A kind that is emulated is a promise: registers, flags and stack after
  * arch_emulate() are bit for bit those after the CPU itself (tests/unit/test_arch.c
- * runs both and compares, random bytes included). So decode names a kind only for plain
- * encodings with 64-bit operands; whatever else a byte string may mean is OTHER and is
- * executed. Emulation trusts no field of the value: it came through a socket.
+ * runs both and compares, random bytes included). So decode names one only for plain
+ * encodings with operands of 32 or 64 bits; whatever else a byte string may mean is
+ * executed: elsewhere (COPY, in a slot) where that cannot be told from its own place,
+ * else in its place (OTHER). Emulation and relocation trust no field of the value: it
+ * came through a socket.
  *
  * Registers are 8-byte words of user_regs_struct (<sys/user.h>), numbered in the order of
  * PTRACE_GETREGSET(NT_PRSTATUS): r15 is 0, gs is 26.
@@ -30,10 +33,11 @@
  * When the victim dies right here: reads and writes of its stack fail, -EFAULT or
  * -ESRCH is handed up and *regs is untouched.
  *
- * Deliberately not done: 32-bit operands (few functions begin with one), 32-bit code
- * (emulation refuses CS 0x23), user shadow stacks (x86, Linux 6.6: a thread with
- * ARCH_SHSTK_SHSTK on must execute call and ret itself; who has the thread can ask by
- * PTRACE_GETREGSET(NT_X86_SHSTK)).
+ * Deliberately not done: 8- and 16-bit operands (COPY), `call` through memory (OTHER: it
+ * pushes its PC, and its operand may be shared), 32-bit code (emulation refuses CS 0x23),
+ * user shadow stacks (x86, Linux 6.6: a thread with ARCH_SHSTK_SHSTK on must execute
+ * call and ret itself; who has the thread can ask by PTRACE_GETREGSET(NT_X86_SHSTK), and
+ * arch_touches_shadow_stack() says of what).
  */
 #include <elf.h>
 

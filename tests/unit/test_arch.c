@@ -245,6 +245,11 @@ static void expect_same(const arch_regs_t *emulated, const arch_regs_t *native,
 	fail_msg("emulation and CPU differ");
 }
 
+static bool jumps_anywhere(unsigned kind)
+{
+	return kind == ARCH_INSN_JMP_REG || kind == ARCH_INSN_CALL_REG;
+}
+
 static bool in_code(uint64_t pc)
 {
 	uint64_t at = pc - (uintptr_t)arena;
@@ -258,9 +263,13 @@ static bool compare(uint8_t *at, const struct arch_insn *insn, const arch_regs_t
 {
 	arch_regs_t emulated = *regs, native = *regs;
 	uint64_t distance;
+	int err;
 
 	memcpy(shadow, arena + STACK, STACK_SIZE);
-	assert_int_equal(arch_emulate(insn, &emulated, &shadow_mem), 0);
+	err = arch_emulate(insn, &emulated, &shadow_mem);
+	if (err == -ENOTSUP && jumps_anywhere(insn->kind))
+		return false;
+	assert_int_equal(err, 0);
 	distance = emulated.rip - (uintptr_t)at + 5;
 	if (!in_code(emulated.rip) || distance < 5u + insn->len)
 		return false;
@@ -428,6 +437,120 @@ static size_t call_near(uint8_t *p)
 	return n;
 }
 
+/* An operation of 32 or 64 bits on two registers. */
+static size_t alu_reg(uint8_t *p)
+{
+	static const uint8_t op[] = { 0x01, 0x09, 0x21, 0x29, 0x31, 0x39 };
+
+	p[0] = rex(rnd() & 1 ? 0x48 : 0x40);
+	p[1] = rnd() % 7 ? op[rnd() % sizeof(op)] | (rnd() & 2) : 0x85;
+	p[2] = 0xc0 | (rnd() & 0x3f);
+	return 3;
+}
+
+/* add, or, and, sub, xor, cmp: not adc and sbb, which read CF. */
+static size_t alu_imm(uint8_t *p)
+{
+	static const uint8_t op[] = { 0, 1, 4, 5, 6, 7 };
+
+	p[0] = rex(rnd() & 1 ? 0x48 : 0x40);
+	p[1] = rnd() & 1 ? 0x83 : 0x81;
+	p[2] = 0xc0 | op[rnd() % sizeof(op)] << 3 | (rnd() & 7);
+	return with_imm(p, 3, p[1] == 0x83 ? 1 : 4);
+}
+
+static size_t test_imm(uint8_t *p)
+{
+	p[0] = rnd() & 1 ? 0x48 : 0x40;
+	if (rnd() & 1) {
+		p[1] = 0xa9;
+		return with_imm(p, 2, 4);
+	}
+	p[0] |= rnd() & 1;
+	p[1] = 0xf7;
+	p[2] = 0xc0 | (rnd() & 7);
+	return with_imm(p, 3, 4);
+}
+
+static size_t narrow(uint8_t *p, shape_f *wide)
+{
+	size_t n = wide(p);
+
+	p[0] &= ~8;
+	return n;
+}
+
+static size_t mov_reg32(uint8_t *p)
+{
+	return narrow(p, mov_reg);
+}
+
+static size_t lea32(uint8_t *p)
+{
+	return narrow(p, lea);
+}
+
+static size_t mov_eax_imm32(uint8_t *p)
+{
+	if (rnd() & 1)
+		return narrow(p, mov_imm32);
+	p[0] = 0xb8 | (rnd() & 7);
+	return with_imm(p, 1, 4);
+}
+
+static size_t push_imm(uint8_t *p)
+{
+	p[0] = rnd() & 1 ? 0x68 : 0x6a;
+	return with_imm(p, 1, p[0] == 0x68 ? 4 : 1);
+}
+
+static size_t leave_frame(uint8_t *p)
+{
+	p[0] = 0xc9;
+	return 1;
+}
+
+static size_t jcc(uint8_t *p)
+{
+	int32_t disp = (int32_t)(rnd() % CODE) - CODE / 2;
+	uint8_t condition = rnd() & 15;
+
+	p[0] = 0x70 | condition;
+	p[1] = rnd();
+	if (rnd() & 1)
+		return 2;
+	p[0] = 0x0f;
+	p[1] = 0x80 | condition;
+	memcpy(p + 2, &disp, 4);
+	return 6;
+}
+
+static size_t loop(uint8_t *p)
+{
+	bool narrow_counter = rnd() & 1;
+
+	p[0] = 0x67;
+	p[narrow_counter] = 0xe0 | (rnd() & 3);
+	p[narrow_counter + 1] = rnd();
+	return 2 + narrow_counter;
+}
+
+static size_t jmp_reg(uint8_t *p)
+{
+	p[0] = 0x40 | (rnd() & 9); /* REX.W, which jmp does not look at */
+	p[1] = 0xff;
+	p[2] = 0xe0 | (rnd() & 7);
+	return 3;
+}
+
+static size_t call_reg(uint8_t *p)
+{
+	size_t n = jmp_reg(p);
+
+	p[2] = 0xd0 | (rnd() & 7);
+	return n;
+}
+
 static const struct {
 	const char *name;         /* for the message */
 	shape_f *write;           /* writes one */
@@ -438,15 +561,27 @@ static const struct {
 	{ "mov reg", mov_reg, ARCH_INSN_MOV_REG },
 	{ "mov imm64", mov_imm64, ARCH_INSN_MOV_IMM },
 	{ "mov imm32", mov_imm32, ARCH_INSN_MOV_IMM },
-	{ "sub imm8", sub_imm8, ARCH_INSN_SUB_IMM },
-	{ "sub imm32", sub_imm32, ARCH_INSN_SUB_IMM },
-	{ "sub rax", sub_rax, ARCH_INSN_SUB_IMM },
+	{ "sub imm8", sub_imm8, ARCH_INSN_ALU },
+	{ "sub imm32", sub_imm32, ARCH_INSN_ALU },
+	{ "sub rax", sub_rax, ARCH_INSN_ALU },
 	{ "lea", lea, ARCH_INSN_LEA },
 	{ "nop", nop, ARCH_INSN_NOP },
 	{ "ret", ret_near, ARCH_INSN_RET },
 	{ "jmp short", jmp_short, ARCH_INSN_JMP_REL },
 	{ "jmp near", jmp_near, ARCH_INSN_JMP_REL },
 	{ "call", call_near, ARCH_INSN_CALL_REL },
+	{ "alu reg", alu_reg, ARCH_INSN_ALU },
+	{ "alu imm", alu_imm, ARCH_INSN_ALU },
+	{ "test imm", test_imm, ARCH_INSN_ALU },
+	{ "mov reg32", mov_reg32, ARCH_INSN_MOV_REG },
+	{ "lea32", lea32, ARCH_INSN_LEA },
+	{ "mov imm to 32", mov_eax_imm32, ARCH_INSN_MOV_IMM },
+	{ "push imm", push_imm, ARCH_INSN_PUSH_IMM },
+	{ "leave", leave_frame, ARCH_INSN_LEAVE },
+	{ "jcc", jcc, ARCH_INSN_JCC },
+	{ "loop", loop, ARCH_INSN_LOOP },
+	{ "jmp reg", jmp_reg, ARCH_INSN_JMP_REG },
+	{ "call reg", call_reg, ARCH_INSN_CALL_REG },
 };
 
 enum {
@@ -456,7 +591,9 @@ enum {
 static bool uses_stack(unsigned kind)
 {
 	return kind == ARCH_INSN_PUSH_REG || kind == ARCH_INSN_POP_REG ||
-	       kind == ARCH_INSN_RET || kind == ARCH_INSN_CALL_REL;
+	       kind == ARCH_INSN_RET || kind == ARCH_INSN_CALL_REL ||
+	       kind == ARCH_INSN_PUSH_IMM || kind == ARCH_INSN_CALL_REG ||
+	       kind == ARCH_INSN_LEAVE;
 }
 
 /* Random input for the instruction: a stack where it has one, a way back for a ret. */
@@ -467,6 +604,12 @@ static void prepare(const struct arch_insn *insn, arch_regs_t *regs, uint8_t *at
 	fill_regs(regs, at);
 	if (uses_stack(insn->kind))
 		fill_stack(regs);
+	if (insn->kind == ARCH_INSN_LEAVE)
+		regs->rbp = (uintptr_t)arena + STACK + rnd() % (STACK_SIZE - 8);
+	if (jumps_anywhere(insn->kind) && insn->src != arch_native->reg_sp)
+		arch_reg_set(regs, insn->src, back);
+	if (insn->kind == ARCH_INSN_LOOP && rnd() & 1)
+		regs->rcx = (rnd() & 1) << 32 | (rnd() & 1);
 	if (insn->kind == ARCH_INSN_RET)
 		memcpy((void *)(uintptr_t)regs->rsp, &back, 8);
 }
@@ -519,7 +662,8 @@ static void random_bytes_equal_cpu(void **unused)
 		for (unsigned j = 0; j < rnd() % 4; j++)
 			bytes[j] = lead[rnd() % sizeof(lead)];
 		if (arch_decode(bytes, sizeof(bytes), &insn) ||
-		    insn.kind == ARCH_INSN_OTHER || insn.kind >= ARCH_INSN_COPY)
+		    insn.kind == ARCH_INSN_OTHER || insn.kind == ARCH_INSN_COPY ||
+		    insn.kind == ARCH_INSN_SYSCALL)
 			continue;
 		memcpy(at, bytes, insn.len);
 		prepare(&insn, &regs, at);
@@ -542,42 +686,67 @@ static unsigned kind_of(const char *bytes, size_t n)
 	return insn.kind;
 }
 
-#define EXPECT_OTHER(bytes) assert_true(executed(kind_of(bytes, sizeof(bytes) - 1)))
+#define EXPECT(what, bytes)                                                              \
+	assert_int_equal(kind_of(bytes, sizeof(bytes) - 1), ARCH_INSN_##what)
 
-/* Not emulated. */
-static bool executed(int kind)
+/* Fails when the decoder takes one of these for something that emulation knows. */
+static void unusual_encodings_are_executed(void **unused)
 {
-	return kind == ARCH_INSN_OTHER || kind >= ARCH_INSN_COPY;
+	EXPECT(COPY, "\xf2\xc3");             /* bnd ret */
+	EXPECT(COPY, "\xf3\xc3");             /* rep ret */
+	EXPECT(COPY, "\x48\xc3");             /* rex.W ret */
+	EXPECT(COPY, "\x3e\xff\xe0");         /* notrack jmp rax */
+	EXPECT(COPY, "\xff\x20");             /* jmp [rax] */
+	EXPECT(COPY, "\x66\x50");             /* push ax */
+	EXPECT(COPY, "\x0f\xa0");             /* push fs */
+	EXPECT(COPY, "\x9c");                 /* pushfq */
+	EXPECT(COPY, "\xff\x30");             /* push [rax] */
+	EXPECT(COPY, "\x48\x8b\x00");         /* mov rax, [rax] */
+	EXPECT(COPY, "\x48\x8b\x05\0\0\0\0"); /* mov rax, [rip] */
+	EXPECT(COPY, "\x48\x8c\xd8");         /* mov rax, ds */
+	EXPECT(COPY, "\x84\xc0");             /* test al, al */
+	EXPECT(COPY, "\x66\x29\xc0");         /* sub ax, ax */
+	EXPECT(COPY, "\x48\x11\xc0");         /* adc rax, rax */
+	EXPECT(COPY, "\x48\x83\x28\x01");     /* sub qword [rax], 1 */
+	EXPECT(COPY, "\xf0\x48\x83\x28\x01"); /* lock sub */
+	EXPECT(COPY, "\x67\x48\x8d\x00");     /* lea rax, [eax] */
+	EXPECT(COPY, "\x64\x48\x8d\x00");     /* lea rax, fs:[rax] */
+	EXPECT(COPY, "\xf3\x90");             /* pause */
+	EXPECT(COPY, "\x41\x90");             /* xchg r8, rax */
+	EXPECT(COPY, "\xf3\x48\x0f\x1e\xc8"); /* rdsspq rax */
+	EXPECT(COPY, "\xf3\x48\xa5");         /* rep movsq */
+	EXPECT(COPY, "\x0f\x31");             /* rdtsc */
+	EXPECT(COPY, "\xc5\xfa\x6f\x07");     /* vmovdqu xmm0, [rdi] */
+	EXPECT(SYSCALL, "\x0f\x05");          /* syscall */
 }
 
-static void unusual_encodings_are_other(void **unused)
+/* Fails when one of these is let run where its own address shows. */
+static void what_shows_its_address_is_stepped(void **unused)
 {
-	EXPECT_OTHER("\xf2\xc3");             /* bnd ret */
-	EXPECT_OTHER("\xf3\xc3");             /* rep ret */
-	EXPECT_OTHER("\x48\xc3");             /* rex.W ret */
-	EXPECT_OTHER("\xcb");                 /* far ret */
-	EXPECT_OTHER("\xf2\xe9\0\0\0\0");     /* bnd jmp */
-	EXPECT_OTHER("\x3e\xff\xe0");         /* notrack jmp rax */
-	EXPECT_OTHER("\xff\xe0");             /* jmp rax */
-	EXPECT_OTHER("\xff\xd0");             /* call rax */
-	EXPECT_OTHER("\x66\x50");             /* push ax */
-	EXPECT_OTHER("\x0f\xa0");             /* push fs */
-	EXPECT_OTHER("\x6a\x01");             /* push imm */
-	EXPECT_OTHER("\x89\xc0");             /* mov eax, eax */
-	EXPECT_OTHER("\x48\x8b\x00");         /* mov rax, [rax] */
-	EXPECT_OTHER("\x48\x8c\xd8");         /* mov rax, ds */
-	EXPECT_OTHER("\xb8\1\0\0\0");         /* mov eax, imm */
-	EXPECT_OTHER("\x83\xe8\x01");         /* sub eax, 1 */
-	EXPECT_OTHER("\x48\x83\x28\x01");     /* sub qword [rax], 1 */
-	EXPECT_OTHER("\xf0\x48\x83\x28\x01"); /* lock sub */
-	EXPECT_OTHER("\x48\x29\xc0");         /* sub rax, rax */
-	EXPECT_OTHER("\x8d\x00");             /* lea eax, [rax] */
-	EXPECT_OTHER("\x67\x48\x8d\x00");     /* lea rax, [eax] */
-	EXPECT_OTHER("\x64\x48\x8d\x00");     /* lea rax, fs:[rax] */
-	EXPECT_OTHER("\xf3\x90");             /* pause */
-	EXPECT_OTHER("\x41\x90");             /* xchg r8, rax */
-	EXPECT_OTHER("\xf3\x48\x0f\x1e\xc8"); /* rdsspq rax */
-	EXPECT_OTHER("\xcc");                 /* int3 */
+	EXPECT(OTHER, "\xcb");                         /* far ret */
+	EXPECT(OTHER, "\x48\xcf");                     /* iretq */
+	EXPECT(OTHER, "\xf2\xe9\0\0\0\0");             /* bnd jmp */
+	EXPECT(OTHER, "\x2e\x74\0");                   /* je, hinted */
+	EXPECT(OTHER, "\xff\x10");                     /* call [rax] */
+	EXPECT(OTHER, "\x3e\xff\xd0");                 /* notrack call rax */
+	EXPECT(OTHER, "\xff\x28");                     /* far jmp [rax] */
+	EXPECT(OTHER, "\xcc");                         /* int3 */
+	EXPECT(OTHER, "\xcd\x80");                     /* int 0x80 */
+	EXPECT(OTHER, "\x0f\x34");                     /* sysenter */
+	EXPECT(OTHER, "\x0f\x0b");                     /* ud2 */
+	EXPECT(OTHER, "\xc7\xf8\0\0\0\0");             /* xbegin */
+	EXPECT(OTHER, "\x9d");                         /* popfq */
+	EXPECT(OTHER, "\x8e\xd0");                     /* mov ss, eax */
+	EXPECT(OTHER, "\x0f\xa1");                     /* pop fs */
+	EXPECT(OTHER, "\xdd\x07");                     /* fld qword [rdi] */
+	EXPECT(OTHER, "\xda\xc1");                     /* fcmovb */
+	EXPECT(OTHER, "\x9b");                         /* fwait */
+	EXPECT(OTHER, "\xf4");                         /* hlt */
+	EXPECT(OTHER, "\x67\x8b\x05\0\0\0\0");         /* mov eax, [eip] */
+	EXPECT(OTHER, "\x48\x8b\x05\xf9\xff\xff\xff"); /* mov rax, [itself] */
+	EXPECT(OTHER, "\x48\x8b\x05\xf2\xff\xff\xff"); /* mov rax, [7 before] */
+	EXPECT(COPY, "\x48\x8b\x05\xf1\xff\xff\xff");  /* mov rax, [8 before] */
+	EXPECT(OTHER, "\x0f\xae\x05\0\xf0\xff\xff");   /* fxsave around itself */
 }
 
 static void syscalls_are_told(void **unused)
@@ -786,7 +955,8 @@ int main(void)
 		cmocka_unit_test(table_is_right),
 		cmocka_unit_test(emulation_equals_cpu),
 		cmocka_unit_test(random_bytes_equal_cpu),
-		cmocka_unit_test(unusual_encodings_are_other),
+		cmocka_unit_test(unusual_encodings_are_executed),
+		cmocka_unit_test(what_shows_its_address_is_stepped),
 		cmocka_unit_test(syscalls_are_told),
 		cmocka_unit_test(cut_off_bytes_are_refused),
 		cmocka_unit_test(refusals_change_nothing),

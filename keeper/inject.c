@@ -18,7 +18,8 @@
  * Where registers may be changed. In a signal-delivery stop or an EVENT_STOP the LWP
  * stands in get_signal(), at the door to its program: what is set there is what runs.
  * An event stop (clone, exec …) is inside a system call, whose result would be written
- * over our number: such an LWP is first let on to the door (ENTER). Measured on 6.18.
+ * over our number, and so is a system call stop: such an LWP is first let on to the door
+ * (ENTER). Measured on 6.18.
  *
  * The call that our stop had interrupted. The kernel restarts it on the way out of
  * get_signal(), when orig_rax says that there is one. For the injected call orig_rax is
@@ -34,6 +35,8 @@
  * signal-delivery stop, from which any signal can be delivered. SIGSTOP cannot be
  * blocked: it takes effect, the LWP is stepped on in the group stop, and goes back into
  * it (REJOIN) when the call is done.
+ *
+ * Restartable sequences are left as a preemption would have it (rseq.c).
  *
  * When the LWP dies right here: done() is called with -ESRCH, from lwp_free().
  *
@@ -159,15 +162,16 @@ static bool trap_there(struct victim *v, uint64_t insn)
 	return false;
 }
 
-/* Whoever told us may not have seen an exec yet. */
-static bool insn_there(const struct lwp *l, uint64_t insn)
+/* Whoever told us may not have seen an exec yet. 0, -EFAULT; -ESRCH: it is dying. */
+static int check_insn(const struct lwp *l, uint64_t insn)
 {
 	uint8_t bytes[ARCH_TRAP_MAX];
 	size_t len = arch_native->sys_len;
 	struct iovec local = { bytes, len }, remote = { (void *)(uintptr_t)insn, len };
 
-	return process_vm_readv(l->tid, &local, 1, &remote, 1, 0) == (ssize_t)len &&
-	       !memcmp(bytes, arch_native->sys_insn, len);
+	if (process_vm_readv(l->tid, &local, 1, &remote, 1, 0) != (ssize_t)len)
+		return errno == ESRCH ? -ESRCH : -EFAULT;
+	return memcmp(bytes, arch_native->sys_insn, len) ? -EFAULT : 0;
 }
 
 /* --- registers ---------------------------------------------------------------------- */
@@ -243,6 +247,16 @@ static void send_again(struct lwp *l, uint64_t sigs)
 			syscall(SYS_tgkill, l->v->pid, l->tid, sig);
 }
 
+/*
+ * It stands on a signal that its mask blocks: it was in sigsuspend(2) or the like, whose
+ * own mask the kernel has taken back on the way to our call. So the signal is queued
+ * again when it is delivered, and comes once more when that call is restarted.
+ */
+static bool waits_for(const struct inject *i, int sig)
+{
+	return sig && i->masked && i->mask & sigbit(sig);
+}
+
 /* l stands in the SIGTRAP's stop: everything as it was. */
 static void finish(struct lwp *l)
 {
@@ -257,6 +271,7 @@ static void finish(struct lwp *l)
 	if (i->has_info)
 		trace_setinfo(l, &i->info);
 	send_again(l, i->again);
+	l->requeued = waits_for(i, l->sig) ? l->sig : 0;
 	if (!l->group) {
 		complete(l);
 	} else if (l->sig) {
@@ -278,6 +293,7 @@ static void save(struct lwp *l, const arch_regs_t *regs)
 	struct inject *i = l->inject;
 
 	i->saved = *regs;
+	rseq_leave(l, &i->saved);
 	if (l->sig && !l->stop_event)
 		i->has_info = !trace_siginfo(l, &i->info);
 	if (!trace_getmask(l, &i->mask))
@@ -299,6 +315,7 @@ static int start(struct lwp *l)
 	return 0;
 }
 
+/* An event's stop, or one at the entry or exit of a system call. */
 static bool inside_a_call(const struct lwp *l)
 {
 	return l->stop_event && l->stop_event != PTRACE_EVENT_STOP;
@@ -331,8 +348,9 @@ int inject_begin(struct lwp *l, uint64_t insn, long nr, const uint64_t args[6],
 		return -ENOTSUP;
 	if (trap_there(l->v, insn))
 		return -EADDRINUSE;
-	if (!insn_there(l, insn))
-		return -EFAULT;
+	rc = check_insn(l, insn);
+	if (rc)
+		return rc;
 	i = calloc(1, sizeof(*i));
 	if (!i)
 		return -ENOMEM;
@@ -422,7 +440,9 @@ static void enter(struct lwp *l)
 {
 	struct inject *i = l->inject;
 
-	i->err = i->aborted ? -EINTR : start(l);
+	i->err = i->aborted ? -EINTR : check_insn(l, i->insn);
+	if (!i->err)
+		i->err = start(l);
 	if (i->err)
 		complete(l);
 }
@@ -432,11 +452,7 @@ static void on_event_stop(struct lwp *l, int sig)
 	struct inject *i = l->inject;
 
 	stops_note_group(l, sig);
-	if (i->phase == PHASE_ENTER) {
-		enter(l);
-	} else if (i->phase == PHASE_REJOIN) {
-		complete(l);
-	} else if (before_it(l)) {
+	if (before_it(l)) {
 		take_up(l, 0);
 	} else if (l->state == LWP_STOPPED && trace_has_pending(l, SIGTRAP)) {
 		i->phase = PHASE_DRAIN;
@@ -480,8 +496,8 @@ static void on_signal(struct lwp *l, int sig)
 
 	if (trace_siginfo(l, &si))
 		return; /* killed */
-	if (sig == SIGTRAP && (si.si_code == TRAP_TRACE || si.si_code == TRAP_BRKPT))
-		on_trap(l);
+	if (sig == SIGTRAP && si.si_code > 0 && si.si_code != SI_KERNEL)
+		on_trap(l); /* of the step, or a watchpoint's in its place */
 	else if (faults & sigbit(sig) && si.si_code > 0)
 		on_fault(l, sig);
 	else if (sig == SIGSTOP)
@@ -502,23 +518,19 @@ static void on_exec(struct lwp *l)
 
 bool inject_stop(struct lwp *l, int event, int sig)
 {
-	struct inject *i = l->inject;
+	enum phase phase = l->inject->phase;
 
-	switch (event) {
-	case PTRACE_EVENT_STOP:
-		on_event_stop(l, sig);
-		return true;
-	case 0:
-		if (i->phase == PHASE_ENTER || i->phase == PHASE_REJOIN)
-			return false;
-		on_signal(l, sig);
-		return true;
-	case PTRACE_EVENT_EXEC:
+	if (phase == PHASE_ENTER || phase == PHASE_REJOIN)
+		return false; /* it is the LWP's own */
+	if (event == PTRACE_EVENT_EXEC) {
 		on_exec(l);
 		return false;
-	default:
-		return false;
 	}
+	if (event == PTRACE_EVENT_STOP)
+		on_event_stop(l, sig);
+	else if (!event)
+		on_signal(l, sig);
+	return !event || event == PTRACE_EVENT_STOP;
 }
 
 /* A stop that was not the call's has been taken in. */
@@ -528,18 +540,26 @@ bool inject_again(struct lwp *l)
 
 	if (!i)
 		return false;
-	if (i->phase == PHASE_ENTER && !l->stop_event) {
-		enter(l);
-		return true;
-	}
-	if (i->phase == PHASE_REJOIN && !l->stop_event) {
+	if (i->phase == PHASE_REJOIN) {
 		tell(l);
-		return false;
+		return l->inject;
 	}
-	if (i->aborted || i->phase != PHASE_CALL)
+	if (i->phase == PHASE_ENTER && !inside_a_call(l))
+		enter(l);
+	else if (i->phase == PHASE_ENTER)
 		let_on(l);
 	else
 		step_on(l, 0);
+	return true;
+}
+
+bool inject_told(struct lwp *l, int sig)
+{
+	if (sig != l->requeued)
+		return false;
+	l->requeued = 0;
+	l->sig = sig;
+	l->sig_reported = true;
 	return true;
 }
 

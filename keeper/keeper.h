@@ -116,8 +116,10 @@ struct lwp {
 	/* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
 	uint64_t question_end;
 	struct lwp *qnext, *qprev; /* in the list of open questions */
-	/* PTRACE_EVENT_* of the stop that it is in; 0 signal delivery */
+	/* PTRACE_EVENT_* of the stop that it is in; SIGTRAP | 0x80 a system call; 0 a
+	 * signal's delivery */
 	int stop_event;
+	int requeued; /* signal, delivered, that the kernel will show once more; 0 */
 	struct inject *inject; /* a system call that it runs for us; NULL none */
 	/* what becomes pending when `pending` has been acted upon */
 	enum lwp_pending pend_next;
@@ -263,6 +265,7 @@ int trace_getregs(struct lwp *l, arch_regs_t *ret);
 int trace_setregs(struct lwp *l, const arch_regs_t *regs);
 int trace_siginfo(struct lwp *l, siginfo_t *ret);
 int trace_syscall(struct lwp *l);               /* runs to the entry of a system call */
+int trace_rseq(struct lwp *l, uint64_t *ret);   /* its struct rseq, 0 none; Linux 5.13 */
 bool trace_has_pending(struct lwp *l, int sig); /* queued for this thread */
 int trace_setinfo(struct lwp *l, const siginfo_t *info);
 int trace_getmask(struct lwp *l, uint64_t *ret);
@@ -415,9 +418,10 @@ int inject_begin(struct lwp *l, uint64_t insn, long nr, const uint64_t args[6],
  * for a call that it does not make itself. */
 int inject_allowed(struct lwp *l);
 bool inject_stop(struct lwp *l, int event, int sig); /* a stop of l: it was the call's */
-bool inject_again(struct lwp *l);    /* another stop came in a call: it goes on */
-void inject_abort(struct victim *v); /* the calls under way shall end */
-void inject_forget(struct lwp *l);   /* it has ended */
+bool inject_again(struct lwp *l);         /* another stop came in a call: it goes on */
+bool inject_told(struct lwp *l, int sig); /* that signal was seen before a call */
+void inject_abort(struct victim *v);      /* the calls under way shall end */
+void inject_forget(struct lwp *l);        /* it has ended */
 void inject_tick(struct victim *v, uint64_t now);
 
 /* signals that are blocked in a step, with those of `mask` */
@@ -453,6 +457,11 @@ void borrow_syscall(struct lwp *l);
 void borrow_broken(struct lwp *l, int sig);
 /* an interrupt of ours, or sig, broke a system call that the kernel will restart */
 void borrow_restarts(struct lwp *l, int sig);
+/* --- rseq.c ------------------------------------------------------------------------ */
+
+/* l is about to run elsewhere: its own registers leave a sequence that they are in. */
+void rseq_leave(struct lwp *l, arch_regs_t *regs);
+
 /* --- call.c ------------------------------------------------------------------------ */
 
 void call_begin(struct victim *v, const struct kp_syscall *req);

@@ -335,6 +335,8 @@ static void on_signal(struct lwp *l, int sig)
 		return;
 	if (sig == SIGTRAP && trap_is_ours(l))
 		return;
+	if (inject_told(l, sig))
+		return;
 	l->pending = LWP_PEND_SIGNAL;
 	l->sig = sig;
 	l->sig_reported = false;
@@ -399,6 +401,8 @@ static void resume_now(struct lwp *l)
 	int sig = l->sig;
 
 	lwp_flush(l);
+	if (!l->stop_event && sig != l->requeued)
+		l->requeued = 0;
 	l->sig = 0;
 	l->reported = 0;
 	l->regs_valid = false;
@@ -517,7 +521,7 @@ void stops_react(struct lwp *l, int status)
 	/* any trap takes a pending interrupt with it (ptrace_stop(), 6.18) */
 	l->interrupted = false;
 	l->regs_valid = l->regs_dirty = false;
-	l->stop_event = event;
+	l->stop_event = event ? event : WSTOPSIG(status) & 0x80 ? SIGTRAP | 0x80 : 0;
 	if (l->role == LWP_CHILD) {
 		set_child_free(l);
 		return;

@@ -99,6 +99,17 @@ int trace_syscall(struct lwp *l)
 		    0);
 }
 
+int trace_rseq(struct lwp *l, uint64_t *ret)
+{
+	struct __ptrace_rseq_configuration conf;
+	long n = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, l->tid, sizeof(conf), &conf);
+	int rc = done(n < 0 ? n : 0, l->v->pid, l->tid, "GET_RSEQ_CONFIGURATION", 0);
+
+	if (!rc)
+		*ret = conf.rseq_abi_pointer;
+	return rc;
+}
+
 bool trace_has_pending(struct lwp *l, int sig)
 {
 	struct __ptrace_peeksiginfo_args args = { .off = 0, .flags = 0, .nr = 16 };

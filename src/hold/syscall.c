@@ -103,6 +103,8 @@ static int search_through(pid_t pid, pid_t tid, uint64_t *ret)
 	size_t n = 0;
 	int rc = procfs_maps(pid, tid, &maps, &n);
 
+	if (!rc && !n)
+		rc = -ESRCH; /* it has ended, or is about to */
 	if (rc)
 		return rc;
 	mem_live_init(&live, tid ? tid : pid);

@@ -26,6 +26,7 @@ enum {
 	MAX_STACK = 16 << 10,  /* bytes of objects that are put on the stack */
 	RED_ZONE = 128,        /* below SP and in use (x86-64 psABI, 3.2.2) */
 	ALIGN = 16,
+	END_MS = 1000,    /* waited for the event of an end that is sure */
 	MAX_ERRNO = 4095, /* the kernel's results from -4095 are errors */
 };
 
@@ -223,6 +224,15 @@ static int make(struct call *c)
 	return rc ? rc : fetch(c);
 }
 
+/* Its memory goes before anything else does. */
+static bool is_dying(struct ps_prochandle *P)
+{
+	uint64_t insn;
+	char byte;
+
+	return hold_syscall_insn(P->hold, &insn) || read_all(P, insn, &byte, 1);
+}
+
 /* -EAGAIN: not by this LWP. */
 static int make_by(struct call *c, pid_t tid)
 {
@@ -237,6 +247,8 @@ static int make_by(struct call *c, pid_t tid)
 		rc = make(c);
 		give_back(c);
 	}
+	if (rc == -EFAULT && is_dying(c->P))
+		rc = -ESRCH;
 	return rc == -EBUSY ? -EAGAIN : rc;
 }
 
@@ -274,19 +286,45 @@ static int begin(struct ps_prochandle *P, pid_t *ret_first)
 	return rc;
 }
 
-/* Mappings may have changed; the victim may have died or exec'd, which an event says. */
-static void finish(struct ps_prochandle *P)
+/* An LWP that ends while the others stand takes the process with it, but by exit(2). */
+static bool is_over(const struct call *c)
 {
+	_cleanup_free_ struct hold_lwp *lwps = NULL;
+	size_t n = 0;
+
+	return c->nr != SYS_exit || hold_lwps(c->P->hold, &lwps, &n) || !n;
+}
+
+static bool end_is_seen(struct ps_prochandle *P)
+{
+	return P->state == PS_UNDEAD || P->state == PS_LOST;
+}
+
+/* Mappings may have changed; the victim may have died or exec'd, which an event says; the
+ * PC is another when the LWP stood in a restartable sequence. */
+static void finish(const struct call *c, int rc)
+{
+	struct ps_prochandle *P = c->P;
+	lwpstatus_t *l = &P->status.pr_lwp;
+	arch_regs_t regs;
+	bool over = rc == -ESRCH && is_over(c);
+
 	handle_lock(P);
 	P->calling = false;
 	P->image_old = true;
-	if (!P->driven && !P->polling)
+	if (P->allstop && !hold_getregs(P->hold, l->pr_lwpid, &regs))
+		memcpy(&l->pr_reg, &regs, sizeof(l->pr_reg));
+	if (over)
+		drive_wait(P, end_is_seen, END_MS);
+	else if (!P->driven && !P->polling)
 		drive_poll(P);
 	handle_unlock(P);
 }
 
 static int convert(int rc, int64_t ret, sysret_t *to)
 {
+	if (rc == -ENOENT) /* there is no such instruction */
+		rc = -EFAULT;
 	if (rc)
 		return handle_fail(rc == -ESRCH ? -ENOENT : rc);
 	if (ret < 0 && ret >= -MAX_ERRNO)
@@ -310,7 +348,7 @@ int Psyscall(struct ps_prochandle *P, sysret_t *ret, int nr, unsigned nargs,
 	rc = make_by(&c, first);
 	if (rc == -EAGAIN)
 		rc = make_by_another(&c, first);
-	finish(P);
+	finish(&c, rc);
 	return convert(rc, c.ret, ret);
 }
 

@@ -22,8 +22,8 @@
  * runs both and compares, random bytes included). So decode names one only for plain
  * encodings with operands of 32 or 64 bits; whatever else a byte string may mean is
  * executed: elsewhere (COPY, in a slot) where that cannot be told from its own place,
- * else in its place (OTHER). Emulation and relocation trust no field of the value: it
- * came through a socket.
+ * which tests/unit/test_arch_slot.c compares likewise, else in its place (OTHER).
+ * Emulation and relocation trust no field of the value: it came through a socket.
  *
  * Registers are 8-byte words of user_regs_struct (<sys/user.h>), numbered in the order of
  * PTRACE_GETREGSET(NT_PRSTATUS): r15 is 0, gs is 26.

@@ -161,3 +161,23 @@ double bare_step_over(void)
 	close(mem);
 	return bench_hit_result();
 }
+
+/* A tracer that does nothing at a trap but let the program go on behind it. */
+double bare_trap(void)
+{
+	char **argv = bench_hit_argv("--trap", HITS);
+	pid_t pid = vfork();
+	int status;
+
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		execv(bench_self, argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status))
+		return -1;
+	do {
+		ptrace(PTRACE_CONT, pid, 0, 0);
+	} while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	return bench_hit_result();
+}

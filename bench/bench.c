@@ -72,8 +72,14 @@ static const struct group groups[] = {
 	    { "bare stop and continue", bare_stop_continue, 0, 0 },
 	    { "bare trap, restore, step, plant", bare_step_over, 0, 0 },
 	    { "hold: question and answer", hold_hit, 0, 0 },
-	    { "... on an instruction to be executed", hold_leaf, 0, 0 },
+	    { "... in a slot", hold_leaf, 0, 0 },
 	    { "dt_proc_bpcreate, callback", client_hit, 1.0 / 3, 0 } } },
+	{ "breakpoint hit, one thread, beside the floor",
+	  ROUNDS,
+	  { { "a trap of the program's own, wait, CONT", bare_trap, 0, 0 },
+	    { "counted by the keeper, emulated", hold_count, 1.3, 0 },
+	    { "... in a slot", hold_count_leaf, 2, 0 },
+	    { "dt_proc_bpcreate, callback", client_hit, 3, 0 } } },
 };
 
 const char *bench_self;
@@ -130,6 +136,18 @@ FRAMED void bench_hit(void)
 __attribute__((noinline)) void bench_leaf(void)
 {
 	hits++;
+}
+
+#if defined(__x86_64__)
+#define TRAP "int3"
+#else
+#define TRAP "brk #0"
+#endif
+
+/* Nothing to be got past: the least that a hit can cost. */
+static void trap(void)
+{
+	__asm__ volatile(TRAP);
 }
 
 static int be_hit(void (*fn)(void), unsigned n, const char *file)
@@ -296,6 +314,8 @@ int main(int argc, char **argv)
 		return be_hit(bench_hit, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
 	if (argc == 4 && !strcmp(argv[1], "--leaf"))
 		return be_hit(bench_leaf, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
+	if (argc == 4 && !strcmp(argv[1], "--trap"))
+		return be_hit(trap, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
 	if (argc > 2 || len <= 0) {
 		fprintf(stderr, "usage: bench [WORD]   (groups whose title has WORD)\n");
 		return 2;

@@ -97,13 +97,15 @@ static void serve(struct hold *h)
 	}
 }
 
-static int plant(struct hold *h, pid_t pid, void (*fn)(void))
+/* flags: of the breakpoint; COUNT: a counter is made for it. */
+static int plant(struct hold *h, pid_t pid, void (*fn)(void), unsigned flags)
 {
 	uint64_t addr = bench_addr_in(pid, fn);
 	uint8_t bytes[ARCH_INSN_MAX];
 	struct arch_insn insn;
 	struct mem_live live;
 	struct mem m;
+	uint32_t counter;
 	int err;
 
 	mem_live_init(&live, pid);
@@ -112,10 +114,14 @@ static int plant(struct hold *h, pid_t pid, void (*fn)(void))
 	mem_live_fini(&live);
 	if (!err)
 		err = arch_decode(bytes, sizeof(bytes), &insn);
-	return err ? err : hold_bkpt_set(h, addr, &insn, 0);
+	if (!err && (flags & HOLD_BKPT_COUNT)) {
+		err = hold_counter_new(h, &counter);
+		flags = HOLD_BKPT_COUNTER(counter);
+	}
+	return err ? err : hold_bkpt_set(h, addr, &insn, flags);
 }
 
-static double hit(const char *mode, void (*fn)(void))
+static double hit(const char *mode, void (*fn)(void), unsigned flags)
 {
 	struct hold_spawn spawn = { bench_self, bench_hit_argv(mode, HITS), environ,
 				    HOLD_KLC };
@@ -126,7 +132,7 @@ static double hit(const char *mode, void (*fn)(void))
 
 	if (hold_create(&spawn, &h, &pid, &pidfd, &first, NULL))
 		return -1;
-	if (!plant(h, pid, fn) && !hold_run(h, 0, 0, 0))
+	if (!plant(h, pid, fn, flags) && !hold_run(h, 0, 0, 0))
 		serve(h);
 	hold_release(h, HOLD_RELEASE_KILL);
 	waitpid(pid, NULL, 0);
@@ -136,10 +142,20 @@ static double hit(const char *mode, void (*fn)(void))
 
 double hold_hit(void)
 {
-	return hit("--hit", bench_hit);
+	return hit("--hit", bench_hit, 0);
 }
 
 double hold_leaf(void)
 {
-	return hit("--leaf", bench_leaf);
+	return hit("--leaf", bench_leaf, 0);
+}
+
+double hold_count(void)
+{
+	return hit("--hit", bench_hit, HOLD_BKPT_COUNT);
+}
+
+double hold_count_leaf(void)
+{
+	return hit("--leaf", bench_leaf, HOLD_BKPT_COUNT);
 }

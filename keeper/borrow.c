@@ -90,11 +90,13 @@ void borrow_restarts(struct lwp *l, int sig)
 	struct victim *v = l->v;
 	arch_regs_t *regs;
 	struct bkpt *b;
+	uint64_t pc;
 
-	if (!v->nbkpts || lwp_regs(l, &regs) || !arch_syscall_restarts(regs))
+	if (!v->nbkpts || lwp_pc(l, &pc))
 		return;
-	b = bkpt_find(v, arch_pc(regs) - SYSCALL_LEN);
-	if (!b || b->insn.kind != ARCH_INSN_SYSCALL)
+	b = bkpt_find(v, pc - SYSCALL_LEN);
+	if (!b || b->insn.kind != ARCH_INSN_SYSCALL || lwp_regs(l, &regs) ||
+	    !arch_syscall_restarts(regs))
 		return;
 	if (!handles(l, sig))
 		slot_pass(l, b->addr);

@@ -419,9 +419,9 @@ void hw_pass(struct lwp *l)
 {
 	const struct arch *a = arch_native;
 	arch_regs_t *regs;
-	uint64_t flags;
+	uint64_t flags, pc;
 
-	if (!l->v->hw_sig || lwp_regs(l, &regs) || !stands(l, arch_pc(regs)))
+	if (!l->v->hw_sig || lwp_pc(l, &pc) || !stands(l, pc) || lwp_regs(l, &regs))
 		return;
 	flags = arch_reg_get(regs, a->reg_flags);
 	if (flags & a->resume_flag)
@@ -524,13 +524,12 @@ static bool has_watch(const struct victim *v)
 static bool concerns(struct lwp *l, int sig, bool *ret_ours)
 {
 	struct victim *v = l->v;
-	arch_regs_t *regs;
 	siginfo_t si;
+	uint64_t pc;
 
 	*ret_ours = false;
 	if (!(v->hw_sigs & sigbit(sig)))
-		return v->hw_sig && (has_watch(v) ||
-				     (!lwp_regs(l, &regs) && stands(l, arch_pc(regs))));
+		return v->hw_sig && (has_watch(v) || (!lwp_pc(l, &pc) && stands(l, pc)));
 	if (trace_siginfo(l, &si))
 		return false;
 	*ret_ours = sent_by_us(l, &si);

@@ -191,14 +191,14 @@ static void go(struct lwp *l, int64_t nr, int sig)
 	arch_reg_set(&regs, a->reg_sysnr, (uint64_t)nr);
 	trace_setregs(l, &regs);
 	i->phase = PHASE_CALL;
-	l->regs_valid = false;
+	lwp_forget(l);
 	l->state = LWP_RUNNING;
 	trace_step(l, sig);
 }
 
 static void step_on(struct lwp *l, int sig)
 {
-	l->regs_valid = false;
+	lwp_forget(l);
 	l->state = LWP_RUNNING;
 	trace_step(l, sig);
 }
@@ -206,7 +206,7 @@ static void step_on(struct lwp *l, int sig)
 /* To the next stop, which is due before the LWP executes anything. */
 static void let_on(struct lwp *l)
 {
-	l->regs_valid = false;
+	lwp_forget(l);
 	l->state = LWP_RUNNING;
 	trace_interrupt(l);
 	trace_cont(l, 0);
@@ -264,8 +264,8 @@ static void finish(struct lwp *l)
 
 	trace_setregs(l, &i->saved);
 	l->regs = i->saved;
+	lwp_forget(l);
 	l->regs_valid = true;
-	l->regs_dirty = false;
 	if (i->masked)
 		trace_setmask(l, i->mask);
 	if (i->has_info)

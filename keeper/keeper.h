@@ -101,6 +101,9 @@ struct lwp {
 	/* address of the breakpoint hit that the client has seen; 0 */
 	uint64_t reported;
 	uint64_t pend_pc; /* PEND_BKPT: its address */
+	bool pc_valid;    /* pc is what the kernel has (or dirty), regs or not */
+	bool pc_dirty;    /* pc must be written before it is resumed */
+	uint64_t pc;      /* of the stop */
 	bool regs_valid;  /* regs is what the kernel has (or dirty) */
 	bool regs_dirty;  /* regs must be written before it is resumed */
 	arch_regs_t regs; /* registers of the stop */
@@ -137,6 +140,7 @@ struct bkpt {
 	bool counts;           /* hits are only counted: */
 	uint32_t counter;      /* counts: index in victim.counters */
 	uint64_t slot;         /* where its instruction is copied to; 0 nowhere */
+	uint8_t often;         /* hits got past, up to where a slot is worth it */
 	bool no_slot;          /* no page could be mapped within reach */
 	bool in_text;          /* the trap is planted */
 	/* removed; kept until no LWP can have an unseen hit of it */
@@ -263,6 +267,10 @@ int trace_listen(struct lwp *l);
 int trace_detach(struct lwp *l, int sig);
 int trace_getregs(struct lwp *l, arch_regs_t *ret);
 int trace_setregs(struct lwp *l, const arch_regs_t *regs);
+/* one register, by its index: a third of the cost of all */
+int trace_getreg(struct lwp *l, unsigned reg, uint64_t *ret);
+int trace_setreg(struct lwp *l, unsigned reg, uint64_t value);
+bool trace_has_shadow_stack(struct lwp *l); /* enabled in it (x86, Linux 6.6) */
 int trace_siginfo(struct lwp *l, siginfo_t *ret);
 int trace_syscall(struct lwp *l);               /* runs to the entry of a system call */
 int trace_rseq(struct lwp *l, uint64_t *ret);   /* its struct rseq, 0 none; Linux 5.13 */
@@ -284,7 +292,9 @@ void lwp_free(struct lwp *l);
 void lwp_rename(struct lwp *l, pid_t tid);
 bool lwp_moving(const struct lwp *l); /* may still execute, or its stop is not seen */
 int lwp_regs(struct lwp *l, arch_regs_t **ret); /* cached; of a stopped LWP */
-void lwp_set_pc(struct lwp *l, uint64_t pc);    /* cached regs, written at resume */
+int lwp_pc(struct lwp *l, uint64_t *ret);       /* the same for the PC alone */
+void lwp_set_pc(struct lwp *l, uint64_t pc);    /* cached, written at resume */
+void lwp_forget(struct lwp *l);                 /* about to run: nothing is cached */
 int lwp_flush(struct lwp *l);                   /* writes dirty registers */
 char lwp_proc_state(pid_t pid, pid_t tid);      /* letter of /proc, 0 when gone */
 

@@ -123,22 +123,67 @@ int lwp_regs(struct lwp *l, arch_regs_t **ret)
 	if (rc)
 		return rc;
 	l->regs_valid = true;
+	if (l->pc_dirty) {
+		arch_set_pc(&l->regs, l->pc);
+		l->regs_dirty = true;
+	}
+	l->pc_valid = l->pc_dirty = false;
 	*ret = &l->regs;
 	return 0;
 }
 
+/* Most stops are about the PC alone, which costs half of what all registers do. */
+int lwp_pc(struct lwp *l, uint64_t *ret)
+{
+	arch_regs_t *regs;
+	int rc = 0;
+
+	if (l->state != LWP_STOPPED)
+		return -EBUSY;
+	if (l->regs_valid || !arch_native->has_user) {
+		rc = lwp_regs(l, &regs);
+		if (!rc)
+			*ret = arch_pc(regs);
+		return rc;
+	}
+	if (!l->pc_valid)
+		rc = trace_getreg(l, arch_native->reg_pc, &l->pc);
+	l->pc_valid = !rc;
+	if (!rc)
+		*ret = l->pc;
+	return rc;
+}
+
 void lwp_set_pc(struct lwp *l, uint64_t pc)
 {
-	arch_set_pc(&l->regs, pc);
-	l->regs_dirty = true;
+	arch_regs_t *regs;
+
+	if (!arch_native->has_user && lwp_regs(l, &regs))
+		return;
+	if (l->regs_valid) {
+		arch_set_pc(&l->regs, pc);
+		l->regs_dirty = true;
+		return;
+	}
+	l->pc = pc;
+	l->pc_valid = l->pc_dirty = true;
 }
 
 int lwp_flush(struct lwp *l)
 {
-	int rc = l->regs_dirty ? trace_setregs(l, &l->regs) : 0;
+	int rc = 0;
 
-	l->regs_dirty = false;
+	if (l->regs_dirty)
+		rc = trace_setregs(l, &l->regs);
+	else if (l->pc_dirty)
+		rc = trace_setreg(l, arch_native->reg_pc, l->pc);
+	l->regs_dirty = l->pc_dirty = false;
 	return rc;
+}
+
+void lwp_forget(struct lwp *l)
+{
+	l->regs_valid = l->regs_dirty = l->pc_valid = l->pc_dirty = false;
 }
 
 char lwp_proc_state(pid_t pid, pid_t tid)

@@ -295,7 +295,7 @@ static void do_setregs(struct victim *v, const union packet *p)
 	if (!rc)
 		rc = trace_setregs(l, &p->setregs.regs);
 	if (!rc)
-		l->regs_valid = l->regs_dirty = false;
+		lwp_forget(l);
 	reply(v, p, rc);
 }
 

@@ -267,7 +267,7 @@ bool slot_enter(struct lwp *l, struct bkpt *b)
 {
 	struct victim *v = l->v;
 
-	if (b->insn.kind != ARCH_INSN_COPY || b->no_slot || l->sig)
+	if (!b->insn.may_move || b->no_slot || l->sig)
 		return false;
 	if (!b->slot && !find_room(v, b))
 		return map_page(l);
@@ -301,7 +301,7 @@ static bool defer(struct lwp *l, int sig)
 		return false;
 	l->masked = true;
 	l->deferred = sig;
-	l->regs_valid = false;
+	lwp_forget(l);
 	l->state = LWP_RUNNING;
 	trace_step(l, 0);
 	return true;
@@ -310,11 +310,12 @@ static bool defer(struct lwp *l, int sig)
 /* Moves a standing LWP's PC out of the slot. */
 static void leave(struct lwp *l, const struct slot *s, uint64_t at, int sig)
 {
-	uint64_t pc = arch_pc(&l->regs), to;
-	bool before = pc == at;
+	uint64_t pc = 0, to;
+	bool before;
 
-	if (arch_slot_pc(&s->insn, s->owner, at, pc, &to))
+	if (lwp_pc(l, &pc) || arch_slot_pc(&s->insn, s->owner, at, pc, &to))
 		return;
+	before = pc == at;
 	lwp_set_pc(l, to);
 	if (!before)
 		return;
@@ -326,16 +327,22 @@ static void leave(struct lwp *l, const struct slot *s, uint64_t at, int sig)
 		mend_siginfo(l, at, to);
 }
 
+static uint64_t stack_of(struct lwp *l)
+{
+	arch_regs_t *regs;
+
+	return lwp_regs(l, &regs) ? 0 : arch_reg_get(regs, arch_native->reg_sp);
+}
+
 void slot_pass(struct lwp *l, uint64_t addr)
 {
 	l->passed = addr;
-	l->passed_sp = arch_reg_get(&l->regs, arch_native->reg_sp);
+	l->passed_sp = stack_of(l);
 }
 
 bool slot_passes(struct lwp *l, uint64_t addr)
 {
-	bool yes = l->passed && l->passed == addr &&
-		   l->passed_sp == arch_reg_get(&l->regs, arch_native->reg_sp);
+	bool yes = l->passed && l->passed == addr && l->passed_sp == stack_of(l);
 
 	if (yes)
 		l->passed = 0;
@@ -372,7 +379,7 @@ static enum slot_verdict step_ended(struct lwp *l, int sig)
 {
 	if (!sig) {
 		l->deferred_group |= l->group;
-		l->regs_valid = false;
+		lwp_forget(l);
 		l->state = LWP_RUNNING;
 		trace_step(l, 0);
 		return SLOT_RUNS;
@@ -387,24 +394,22 @@ static enum slot_verdict step_ended(struct lwp *l, int sig)
 
 enum slot_verdict slot_take_in(struct lwp *l, int sig)
 {
-	struct victim *v = l->v;
 	const struct slot *s = NULL;
 	struct slot_page *p;
-	arch_regs_t *regs;
-	uint64_t at = 0;
+	uint64_t at = 0, pc;
 	bool stepped = l->deferred;
 
-	if (!v->slots || lwp_regs(l, &regs))
+	if (!l->v->slots || lwp_pc(l, &pc))
 		return SLOT_STANDS;
-	p = page_of(v, arch_pc(regs));
+	p = page_of(l->v, pc);
 	if (p) {
-		s = &p->slot[(arch_pc(regs) - p->addr) / SLOT];
-		at = p->addr + (arch_pc(regs) - p->addr) / SLOT * SLOT;
+		at = pc - (pc - p->addr) % SLOT;
+		s = &p->slot[(pc - p->addr) / SLOT];
 	}
 	if (stepped && !sig)
 		return step_ended(l, 0);
-	if (s && !stepped && sig && arch_pc(regs) == at && !is_rep(&s->insn) &&
-	    was_sent(l) && defer(l, sig))
+	if (s && !stepped && sig && pc == at && !is_rep(&s->insn) && was_sent(l) &&
+	    defer(l, sig))
 		return SLOT_RUNS;
 	if (s)
 		leave(l, s, at, sig);

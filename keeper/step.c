@@ -3,11 +3,12 @@
  * Getting an LWP past a breakpoint.
  *
  * First choice: do to its registers and stack what the instruction would have done; no
- * other LWP notices. Second: execute a copy of it in a slot (slot.c), or, if it is a
- * system call, another such instruction (borrow.c). Last: the trap leaves the text
- * while every other LWP of the victim stands (one that ran by meanwhile would miss the
- * breakpoint), the LWP is single-stepped, the trap returns. One LWP of a victim steps
- * at a time: victim.stepper; the others carry HOLD_STEPPER until it is done.
+ * other LWP notices. Second, and first for a breakpoint that is hit often: execute a
+ * copy of it in a slot (slot.c), or, if it is a system call, another such instruction
+ * (borrow.c). Last: the trap leaves the text while every other LWP of the victim stands
+ * (one that ran by meanwhile would miss the breakpoint), the LWP is single-stepped, the
+ * trap returns. One LWP of a victim steps at a time: victim.stepper; the others carry
+ * HOLD_STEPPER until it is done.
  *
  * Signals are blocked meanwhile (but for the faults that the instruction itself may
  * raise: the kernel kills a thread whose blocked fault is forced), so that no handler
@@ -20,6 +21,12 @@
 
 #include "keeper/keeper.h"
 #include "util/log.h"
+
+enum {
+	/* hits after which a slot is worth its page: it needs the PC alone, where
+	 * emulation reads and writes all registers and perhaps memory (2 to 4 us more) */
+	OFTEN = 64
+};
 
 static uint64_t sigbit(int sig)
 {
@@ -71,7 +78,7 @@ static void go(struct lwp *l, struct bkpt *b)
 		bkpt_write(l->v, b, false);
 	}
 	l->stepping = true;
-	l->regs_valid = false;
+	lwp_forget(l);
 	l->state = LWP_RUNNING;
 	trace_step(l, l->v->client_step ? l->sig : 0);
 	if (l->v->client_step)
@@ -104,19 +111,31 @@ static void begin(struct lwp *l)
 	step_ready(v);
 }
 
-void step_over(struct lwp *l, struct bkpt *b)
+static bool emulate(struct lwp *l, struct bkpt *b)
 {
 	struct mem m = bkpt_memory(l->v);
 	arch_regs_t *regs;
 
-	if (lwp_regs(l, &regs))
-		return;
-	if (arch_emulate(&b->insn, regs, &m) == 0) {
-		l->regs_dirty = true;
+	if (arch_touches_shadow_stack(&b->insn) && trace_has_shadow_stack(l))
+		return false;
+	if (lwp_regs(l, &regs) || arch_emulate(&b->insn, regs, &m))
+		return false;
+	l->regs_dirty = true;
+	l->reported = 0;
+	return true;
+}
+
+void step_over(struct lwp *l, struct bkpt *b)
+{
+	if (b->insn.kind == ARCH_INSN_NOP) {
+		lwp_set_pc(l, b->addr + b->insn.len);
 		l->reported = 0;
 		return; /* the caller resumes it */
 	}
-	if (slot_enter(l, b) || borrow_enter(l, b))
+	if (b->often >= OFTEN && slot_enter(l, b))
+		return;
+	b->often += b->often < OFTEN;
+	if (emulate(l, b) || slot_enter(l, b) || borrow_enter(l, b))
 		return;
 	begin(l);
 }
@@ -232,7 +251,7 @@ bool step_again(struct lwp *l)
 			release_others(l->v);
 		return false;
 	}
-	l->regs_valid = false;
+	lwp_forget(l);
 	l->state = LWP_RUNNING;
 	trace_step(l, 0);
 	return true;

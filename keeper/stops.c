@@ -256,11 +256,11 @@ static void on_exec(struct lwp *l)
  */
 static bool trap_on_its_way(struct lwp *l)
 {
-	arch_regs_t *regs;
+	uint64_t pc;
 
-	if (!l->v->nbkpts || lwp_regs(l, &regs))
+	if (!l->v->nbkpts || lwp_pc(l, &pc))
 		return false;
-	if (!bkpt_find(l->v, arch_pc(regs) - arch_native->trap_pc_adjust))
+	if (!bkpt_find(l->v, pc - arch_native->trap_pc_adjust))
 		return false;
 	return trace_has_pending(l, SIGTRAP);
 }
@@ -308,16 +308,15 @@ static bool trap_is_ours(struct lwp *l)
 {
 	const struct arch *a = arch_native;
 	siginfo_t si;
-	arch_regs_t *regs;
 	struct bkpt *b;
 	uint64_t addr;
 
-	if (!l->v->nbkpts || trace_siginfo(l, &si) || si.si_code <= 0 ||
-	    lwp_regs(l, &regs))
+	if (!l->v->nbkpts || lwp_pc(l, &addr))
 		return false;
-	addr = arch_pc(regs) - a->trap_pc_adjust;
+	addr -= a->trap_pc_adjust;
 	b = bkpt_find(l->v, addr);
-	if (!b || (b->dead && b->insn.bytes[0] == a->trap[0]))
+	if (!b || trace_siginfo(l, &si) || si.si_code <= 0 ||
+	    (b->dead && b->insn.bytes[0] == a->trap[0]))
 		return false;
 	lwp_set_pc(l, addr);
 	if (hw_passing(l, addr)) {
@@ -372,10 +371,11 @@ static void act_on_hit(struct lwp *l)
 	struct victim *v = l->v;
 	struct bkpt *b = bkpt_find(v, l->pend_pc);
 	struct kp_event ev;
+	uint64_t pc;
 
 	l->pending = l->pend_next;
 	l->pend_next = LWP_PEND_NONE;
-	if (!b || b->dead || v->phase != V_HELD || arch_pc(&l->regs) != l->pend_pc)
+	if (!b || b->dead || v->phase != V_HELD || lwp_pc(l, &pc) || pc != l->pend_pc)
 		return;
 	l->reported = b->addr;
 	if (slot_passes(l, b->addr))
@@ -405,7 +405,7 @@ static void resume_now(struct lwp *l)
 		l->requeued = 0;
 	l->sig = 0;
 	l->reported = 0;
-	l->regs_valid = false;
+	lwp_forget(l);
 	l->state = LWP_RUNNING;
 	if (l->borrows)
 		trace_syscall(l);
@@ -416,7 +416,7 @@ static void resume_now(struct lwp *l)
 void stops_resume(struct lwp *l)
 {
 	struct bkpt *b;
-	arch_regs_t *regs;
+	uint64_t pc;
 
 	if (l->state != LWP_STOPPED || l->holds)
 		return;
@@ -424,7 +424,7 @@ void stops_resume(struct lwp *l)
 		watch_act(l);
 	if (l->holds)
 		return;
-	if (l->pending == LWP_PEND_BKPT && !lwp_regs(l, &regs))
+	if (l->pending == LWP_PEND_BKPT)
 		act_on_hit(l);
 	if (l->pending == LWP_PEND_SIGNAL && !l->holds)
 		act_on_signal(l);
@@ -436,7 +436,7 @@ void stops_resume(struct lwp *l)
 		trace_listen(l);
 		return;
 	}
-	if (l->reported && !lwp_regs(l, &regs) && arch_pc(regs) == l->reported) {
+	if (l->reported && !lwp_pc(l, &pc) && pc == l->reported) {
 		b = bkpt_find(l->v, l->reported);
 		if (b && b->in_text) {
 			step_over(l, b);
@@ -520,7 +520,7 @@ void stops_react(struct lwp *l, int status)
 	l->state = LWP_STOPPED;
 	/* any trap takes a pending interrupt with it (ptrace_stop(), 6.18) */
 	l->interrupted = false;
-	l->regs_valid = l->regs_dirty = false;
+	lwp_forget(l);
 	l->stop_event = event ? event : WSTOPSIG(status) & 0x80 ? SIGTRAP | 0x80 : 0;
 	if (l->role == LWP_CHILD) {
 		set_child_free(l);

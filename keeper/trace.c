@@ -13,6 +13,10 @@
 #include "keeper/keeper.h"
 #include "util/log.h"
 
+enum {
+	TRACE_SHADOW_STACK = 0x204 /* NT_X86_SHSTK of <linux/elf.h> since 6.6 */
+};
+
 static int done(long rc, pid_t pid, pid_t tid, const char *what, long arg)
 {
 	int err = rc < 0 ? -errno : 0;
@@ -79,6 +83,42 @@ int trace_setregs(struct lwp *l, const arch_regs_t *regs)
 
 	return done(ptrace(PTRACE_SETREGSET, l->tid, NT_PRSTATUS, &iov), l->v->pid,
 		    l->tid, "SETREGSET", NT_PRSTATUS);
+}
+
+/* The register file begins struct user, which PEEKUSER takes its offsets in (x86). */
+int trace_getreg(struct lwp *l, unsigned reg, uint64_t *ret)
+{
+	long value;
+	int rc;
+
+	errno = 0;
+	value = ptrace(PTRACE_PEEKUSER, l->tid, reg * sizeof(long), 0);
+	rc = done(errno ? -1 : 0, l->v->pid, l->tid, "PEEKUSER", (long)reg);
+	if (!rc)
+		*ret = (uint64_t)value;
+	return rc;
+}
+
+int trace_setreg(struct lwp *l, unsigned reg, uint64_t value)
+{
+	return done(ptrace(PTRACE_POKEUSER, l->tid, reg * sizeof(long), value), l->v->pid,
+		    l->tid, "POKEUSER", (long)reg);
+}
+
+/* Linux 6.6: ENODEV where it is not enabled, EINVAL where the kernel knows none. */
+bool trace_has_shadow_stack(struct lwp *l)
+{
+	static bool unknown;
+	uint64_t ssp;
+	struct iovec iov = { &ssp, sizeof(ssp) };
+	int rc;
+
+	if (unknown)
+		return false;
+	rc = done(ptrace(PTRACE_GETREGSET, l->tid, TRACE_SHADOW_STACK, &iov), l->v->pid,
+		  l->tid, "GETREGSET", TRACE_SHADOW_STACK);
+	unknown = rc == -EINVAL;
+	return !rc;
 }
 
 int trace_siginfo(struct lwp *l, siginfo_t *ret)

@@ -89,15 +89,16 @@ struct arch_insn {
 
 /* One CPU. */
 struct arch {
-	const char *name;                /* "x86_64" */
-	uint16_t elf_machine;            /* EM_* */
-	uint8_t trap[ARCH_TRAP_MAX];     /* the breakpoint instruction */
-	uint8_t trap_len;                /* its bytes */
-	uint8_t trap_pc_adjust;          /* PC at the stop less the address of the trap */
-	uint8_t nregs;                   /* words in arch_regs_t */
-	uint8_t reg_pc, reg_sp, reg_fp;  /* their indexes */
-	uint8_t reg_ret;                 /* return value */
-	uint8_t reg_arg[6];              /* first integer arguments of a function */
+	const char *name;               /* "x86_64" */
+	uint16_t elf_machine;           /* EM_* */
+	uint8_t trap[ARCH_TRAP_MAX];    /* the breakpoint instruction */
+	uint8_t trap_len;               /* its bytes */
+	uint8_t trap_pc_adjust;         /* PC at the stop less the address of the trap */
+	uint8_t nregs;                  /* words in arch_regs_t */
+	uint8_t reg_pc, reg_sp, reg_fp; /* their indexes */
+	uint8_t reg_ret;                /* return value */
+	uint8_t reg_arg[6];             /* first integer arguments of a function */
+	uint8_t has_user; /* 1: PTRACE_PEEKUSER gives one register by its index */
 	uint8_t sys_insn[ARCH_TRAP_MAX]; /* the instruction that makes a system call */
 	uint8_t sys_len;                 /* its bytes */
 	uint8_t insn_align;              /* instructions begin at multiples of it */

@@ -79,6 +79,7 @@ static const struct arch x86_64 = {
 	.reg_sp = X86_RSP,
 	.reg_fp = X86_RBP,
 	.reg_ret = X86_RAX,
+	.has_user = 1,
 	.reg_arg = { X86_RDI, X86_RSI, X86_RDX, X86_RCX, X86_R8, X86_R9 },
 	.sys_insn = { 0x0f, 0x05 }, /* syscall */
 	.sys_len = 2,

@@ -135,7 +135,8 @@ int hold_bkpt_set(struct hold *h, uint64_t addr, const struct arch_insn *insn,
 		return -EPIPE;
 	/* The keeper may want to have the victim map a page (its slot.c): without an
 	 * instruction for that it does with less. */
-	if (insn->kind == ARCH_INSN_COPY || insn->kind == ARCH_INSN_SYSCALL)
+	if ((insn->may_move || insn->kind == ARCH_INSN_SYSCALL) &&
+	    insn->kind != ARCH_INSN_NOP && !(flags & HOLD_BKPT_KERNEL))
 		hold_syscall_insn(h, &unused);
 	pthread_mutex_lock(&h->lock);
 	err = hold_usable(h);

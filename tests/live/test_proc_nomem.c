@@ -140,6 +140,25 @@ static bool under_control(pid_t pid)
 	return good;
 }
 
+/* Objects below the stack, objects in a mapping, and neither. */
+static bool made_to_call(pid_t pid)
+{
+	static char buf[1 << 16];
+	int err;
+	struct ps_prochandle *P = Pgrab(pid, 0, &err);
+	struct stat st;
+	bool good;
+
+	if (!P)
+		return false;
+	good = !pr_stat(P, "/", &st);
+	good &= pr_write(P, -1, buf, sizeof(buf)) == -1 && errno == EBADF;
+	good &= pr_getpid(P) == pid;
+	good &= pr_getpid(P) == pid; /* also when the others have failed */
+	Prelease(P, 0);
+	return good;
+}
+
 static bool create_one(pid_t pid)
 {
 	char flag[] = "--be", what[] = "exit", *argv[] = { self, flag, what, NULL };
@@ -171,6 +190,16 @@ static void test_under_control(void)
 	end(pid);
 }
 
+static void test_made_to_call(void)
+{
+	struct shared *s;
+	pid_t pid = start(beating, &s);
+
+	run_out(made_to_call, pid);
+	assert_beats(s);
+	end(pid);
+}
+
 static void test_create(void)
 {
 	run_out(create_one, 0);
@@ -179,7 +208,8 @@ static void test_create(void)
 }
 
 static const struct harness_test tests[] = { TEST(test_read_only),
-					     TEST(test_under_control), TEST(test_create),
+					     TEST(test_under_control),
+					     TEST(test_made_to_call), TEST(test_create),
 					     TEST_END };
 
 int main(int argc, char **argv)

@@ -6,6 +6,8 @@
  */
 #include "proc_test.h"
 
+#include "dtrace.h"
+
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -82,9 +84,9 @@ static void try_files(struct ps_prochandle *P, pid_t pid, const char *path)
 	assert_string_equal(fd_target(pid, fd), "");
 }
 
-static void try_descriptors(struct ps_prochandle *P)
+static void try_descriptors(struct ps_prochandle *P, const char *path)
 {
-	int fd = pr_creat(P, "/tmp/pgrab-test-syscall", 0600), left = -1;
+	int fd = pr_creat(P, path, 0600), left = -1;
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
 	assert_int_above(fd, 2);
@@ -98,7 +100,7 @@ static void try_descriptors(struct ps_prochandle *P)
 	assert_int_equal(left, 3);
 	assert_int_equal(pr_ioctl(P, fd, FIOCLEX, NULL, 0), 0);
 	assert_int_equal(pr_close(P, fd), 0);
-	assert_int_equal(pr_unlink(P, "/tmp/pgrab-test-syscall"), 0);
+	assert_int_equal(pr_unlink(P, path), 0);
 }
 
 static void try_memory(struct ps_prochandle *P)
@@ -142,7 +144,7 @@ static void wrappers(void)
 	snprintf(path, sizeof(path), "/tmp/pgrab-test-syscall-%d", pid);
 	assert_int_equal(pr_getpid(P), pid);
 	try_files(P, pid, path);
-	try_descriptors(P);
+	try_descriptors(P, path);
 	try_memory(P);
 	try_limits(P, pid);
 	assert_int_equal(pr_waitid(P, P_ALL, 0, &si, WEXITED | WNOHANG), -1);
@@ -454,9 +456,8 @@ static void check_sleeper(const struct slept *s, int which)
 
 /*
  * Nine victims, asleep in as many ways, make calls of ours in the middle, twice; each
- * sleep ends when it would have, as it would have. Fails when orig_rax is not -1 during
- * the call (the sleep is restarted at the instruction of ours), or not put back (it ends
- * with an error that no program should see), or when the call is made in two steps.
+ * sleep ends when it would have, as it would have. Fails when any register, orig_rax too,
+ * is not put back: it ends with an error that no program should see.
  */
 static void restarts(void)
 {
@@ -814,6 +815,77 @@ static void thread_storm(void)
 	in_a_storm("threadstorm", NULL, "born=");
 }
 
+#if defined(__x86_64__)
+void own_call(void);
+
+/* Its second instruction is a system call. */
+VICTIM __attribute__((naked)) void own_call(void)
+{
+	__asm__ volatile("mov %edi, %eax\n\tsyscall\n\tret");
+}
+
+enum {
+	TO_THE_CALL = 2 /* bytes of `mov %edi, %eax` */
+};
+
+VICTIM static void *calling_thread(void *arg)
+{
+	long (*volatile call)(long) = (long (*)(long))(uintptr_t)own_call;
+	struct shared *s = arg;
+	long pid = getpid();
+
+	for (;;) {
+		if (call(SYS_getpid) != pid)
+			s->got++;
+		s->beats++;
+	}
+	return NULL;
+}
+
+VICTIM static void calling(struct shared *s)
+{
+	pthread_t t;
+
+	for (int i = 1; i < 3; i++)
+		pthread_create(&t, NULL, calling_thread, s);
+	s->ready = 1;
+	calling_thread(s);
+}
+
+/*
+ * A breakpoint stands on a system call that three threads make without end, so stops
+ * find them on the way into it and out of it. Fails when a call is begun where the
+ * kernel has still to write the result of the program's own, or when that is lost.
+ */
+static void in_its_own_calls(void)
+{
+	struct shared *s;
+	pid_t pid = start(calling, &s);
+	struct ps_prochandle *P = grab(pid, 0);
+	uintptr_t addr = (uintptr_t)own_call + TO_THE_CALL;
+
+	assert_int_equal(Pissyscall(P, addr), 1);
+	assert_int_equal(Ptag_set(P, addr), 0);
+	for (int i = 0; i < 300; i++) {
+		assert_int_equal(pr_getpid(P), pid);
+		assert_int_equal(psyscall(P, SYS_getuid, 0, 0, 0), getuid());
+		assert_int_equal(Psetrun(P, 0, 0), 0);
+		assert_int_equal(Pwait(P, 1), 0);
+		assert_int_equal(Pstop(P, SOON_MS), 0);
+	}
+	Ptag_clear(P, addr);
+	Prelease(P, 0);
+	assert_beats(s);
+	assert_int_equal(s->got, 0);
+	end(pid);
+}
+#else
+static void in_its_own_calls(void)
+{
+	harness_skip("x86-64 only");
+}
+#endif
+
 static void fork_storm(void)
 {
 	in_a_storm("forker", "threads 4 40", "children=160 good=160");
@@ -824,7 +896,38 @@ static void vfork_storm(void)
 	in_a_storm("forker", "vthreads 4 40", "children=160 good=160");
 }
 
+/* The handle of a session, whose control thread takes the events. */
+static void in_a_session(void)
+{
+	struct shared *s;
+	pid_t pid = start(threads, &s);
+	int err = 0;
+	dtrace_hdl_t *dtp = dtrace_open(DTRACE_VERSION, 0, &err);
+	struct ps_prochandle *P;
+
+	assert_non_null(dtp);
+	P = dtrace_proc_grab(dtp, pid, 0);
+	assert_non_null(P);
+	assert_int_equal(pr_getpid(P), pid);
+	assert_int_equal(pr_access(P, "/no/such/file", R_OK), -1);
+	assert_int_equal(errno, ENOENT);
+	dtrace_proc_continue(dtp, P);
+	assert_beats(s);
+	assert_int_equal(pr_getpid(P), -1);
+	assert_int_equal(errno, EBUSY);
+	dtrace_proc_release(dtp, P);
+	P = dtrace_proc_grab(dtp, pid, 0);
+	assert_non_null(P);
+	assert_int_equal(pr_exit(P, 9), 0);
+	assert_int_equal(Pstate(P), PS_UNDEAD);
+	assert_int_equal(WEXITSTATUS(Pstatus(P)->pr_exitstatus), 9);
+	dtrace_proc_release(dtp, P);
+	dtrace_close(dtp);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static const struct harness_test tests[] = {
+	TEST(in_a_session),
 	TEST(wrappers),
 	TEST(large_objects),
 	TEST(errors),
@@ -840,6 +943,7 @@ static const struct harness_test tests[] = {
 	TEST(process_exit),
 	TEST(at_the_exec),
 	TEST_IN(thread_storm, 60),
+	TEST_IN(in_its_own_calls, 60),
 	TEST_IN(fork_storm, 60),
 	TEST_IN(vfork_storm, 60),
 	TEST_END,

@@ -213,7 +213,7 @@ static void faults_sent(void)
 	for (int i = 0; i < 5; i++) {
 		kill(pid, SIGSEGV);
 		usleep(1000);
-		assert_int_equal(state_of(pid), 'S');
+		await_asleep(pid, SYS_read); /* again */
 	}
 	end_call(&c);
 	assert_int_equal(Psignal(c.P, SIGSEGV, 1), 0);
@@ -648,6 +648,8 @@ static void ordinary_user(void)
 		_exit(waitpid(pid, NULL, 0) == pid ? 0 : 4);
 	}
 	assert_int_equal(waitpid(helper, &status, 0), helper);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		harness_skip("no other user here");
 	assert_int_equal(status, 0);
 }
 

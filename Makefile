@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Thin: Meson does the work. Each target is a script that runs without make as well.
-.PHONY: all demo check build bench install clean
+.PHONY: all demo check stress build bench install clean
 
 all: build
 
@@ -9,6 +9,9 @@ demo:		# install what is missing, build, show the main job
 
 check:		# install what is missing, build, run every test
 	sh scripts/check
+
+stress:		# the stress tests; SECONDS=60: each so long
+	SECONDS=$(SECONDS) sh scripts/stress
 
 build:
 	sh scripts/build

@@ -233,7 +233,9 @@ bool attach_is_whole(struct victim *v)
 	struct lwp *l = victim_lwp(v, v->pid);
 	struct procfs_status st;
 
-	if (!l || !v->crowded || procfs_status(v->pid, v->pid, &st) || st.tracer == K.pid)
+	if (!l || (l->state == LWP_STOPPED && !v->crowded))
+		return true; /* nobody else was there to exec */
+	if (procfs_status(v->pid, v->pid, &st) || st.tracer == K.pid)
 		return true;
 	log_at(LOG_KEEP, 1, v->pid, v->pid, "another thread has exec'd in its place");
 	lwp_free(l);

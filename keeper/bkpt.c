@@ -63,20 +63,38 @@ static pid_t any_stopped(const struct victim *v)
 	return 0;
 }
 
+static bool open_text(struct victim *v)
+{
+	if (v->memfd < 0)
+		v->memfd = memory_open(v->lwps ? v->lwps->tid : v->pid);
+	return v->memfd >= 0;
+}
+
 /* Writes text: by /proc/PID/mem, which needs no stop; without a descriptor for it (table
  * full) through a stopped LWP. */
 int bkpt_write_bytes(struct victim *v, uint64_t addr, const void *bytes, size_t len)
 {
 	pid_t tid;
 
-	if (v->memfd < 0)
-		v->memfd = memory_open(v->lwps ? v->lwps->tid : v->pid);
-	if (v->memfd >= 0)
+	if (open_text(v))
 		return pwrite(v->memfd, bytes, len, (off_t)addr) == (ssize_t)len
 			       ? 0
 			       : -EFAULT;
 	tid = any_stopped(v);
 	return tid ? trace_poke(tid, addr, bytes, len) : v->memfd;
+}
+
+/* Does the text differ from what the client took for the program's own? A kernel uprobe,
+ * another debugger: a trap of ours would take the place of theirs, and be taken by
+ * them. */
+static bool foreign_text(struct victim *v, const struct bkpt *b)
+{
+	size_t len = arch_native->trap_len;
+	uint8_t now[ARCH_TRAP_MAX];
+
+	return open_text(v) &&
+	       pread(v->memfd, now, len, (off_t)b->addr) == (ssize_t)len &&
+	       memcmp(now, b->insn.bytes, len);
 }
 
 int bkpt_write(struct victim *v, struct bkpt *b, bool trap)
@@ -87,7 +105,11 @@ int bkpt_write(struct victim *v, struct bkpt *b, bool trap)
 
 	if (b->in_text == trap)
 		return 0;
-	rc = bkpt_write_bytes(v, b->addr, bytes, a->trap_len);
+	if (trap && foreign_text(v, b))
+		rc = -EBUSY;
+	else
+		rc = bkpt_write_bytes(v, b->addr, bytes, a->trap_len);
+	b->trapped |= trap && !rc;
 	log_at(LOG_KEEP, 2, v->pid, 0, "%s 0x%llx: %s", trap ? "plant" : "lift",
 	       (unsigned long long)b->addr, rc ? strerror(-rc) : "done");
 	if (!rc || !trap)
@@ -132,7 +154,8 @@ static void remove_at(struct victim *v, struct bkpt *b)
 	v->nbkpts--;
 }
 
-/* In force: kept by the kernel where that is wanted and can be, else a trap. The new
+/* In force: kept by the kernel where that is wanted, or the text is somebody else's, and
+ * can be; else a trap. The new
  * mechanism is there before the old one leaves: an LWP that meets both is hit once
  * (hwbkpt.c). */
 static int put(struct victim *v, struct bkpt *b)
@@ -147,6 +170,8 @@ static int put(struct victim *v, struct bkpt *b)
 	if (b->kernel && (b->hw || !hw_arm(v, b)))
 		return bkpt_write(v, b, false);
 	rc = bkpt_write(v, b, true);
+	if (rc == -EBUSY && (b->hw || !hw_arm_at_once(v, b)))
+		return 0;
 	if (!rc)
 		hw_retire(v, b);
 	return rc;
@@ -302,7 +327,8 @@ int bkpt_clean_child(struct victim *v, pid_t child)
 		return 0;
 	fd = memory_open(child);
 	for (size_t i = 0; i < v->nbkpts; i++)
-		clean(fd, child, &v->bkpts[i]);
+		if (v->bkpts[i].trapped)
+			clean(fd, child, &v->bkpts[i]);
 	if (fd < 0)
 		return fd;
 	close(fd);

@@ -197,10 +197,15 @@ static void look_soon(struct victim *v)
 
 int hw_arm(struct victim *v, struct bkpt *b)
 {
+	return hw_ready() ? hw_arm_at_once(v, b) : -EOPNOTSUPP;
+}
+
+int hw_arm_at_once(struct victim *v, struct bkpt *b)
+{
 	struct hw_slot s = { .addr = b->addr, .len = 1, .access = PERF_EXEC };
 	int rc, i;
 
-	if (!arch_native->resume_flag || v->hw_off || !hw_ready())
+	if (!arch_native->resume_flag || v->hw_off)
 		return -EOPNOTSUPP;
 	if (v->stepper) {
 		hw_retry(); /* a step takes a trap for lifted while it is */

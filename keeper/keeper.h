@@ -145,8 +145,9 @@ struct bkpt {
 	bool in_text;          /* the trap is planted */
 	/* removed; kept until no LWP can have an unseen hit of it */
 	bool dead;
-	bool kernel; /* kernel-managed if it can be */
-	uint8_t hw;  /* … and is, in victim.hw[hw - 1]; 0: a trap */
+	bool trapped; /* a trap of ours has stood in the text */
+	bool kernel;  /* kernel-managed if it can be */
+	uint8_t hw;   /* … and is, in victim.hw[hw - 1]; 0: a trap */
 };
 
 /* An event that the socket did not take. */
@@ -361,6 +362,8 @@ struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
 /* --- hwbkpt.c: breakpoints that the kernel keeps; hwready.c: whether it may --------- */
 
 int hw_arm(struct victim *v, struct bkpt *b); /* 0, or it is to be a trap */
+/* the same, but waits some milliseconds for the kernel if need be */
+int hw_arm_at_once(struct victim *v, struct bkpt *b);
 void hw_disarm(struct victim *v, struct bkpt *b);
 void hw_retire(struct victim *v, struct bkpt *b); /* a trap has taken over */
 void hw_drop_all(struct victim *v);               /* exec, release */

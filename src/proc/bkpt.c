@@ -38,6 +38,7 @@ static int decode(struct ps_prochandle *P, uint64_t addr, struct arch_insn *ret)
 
 	if (n <= 0)
 		return n ? (int)n : -EFAULT;
+	text_original(P, addr, bytes, (size_t)n);
 	return arch_decode(bytes, (size_t)n, ret);
 }
 

@@ -101,6 +101,11 @@ void drive_poll(struct ps_prochandle *P); /* what is there, without waiting; bar
 int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
 	       unsigned msec);
 
+/* --- text.c: with the lock held --- */
+/* bytes were read from addr, our traps hidden: puts what the file has there in the place
+ * of somebody else's trap. */
+void text_original(struct ps_prochandle *P, uint64_t addr, uint8_t *bytes, size_t n);
+
 /* --- memory.c: with the lock held --- */
 struct mem memory_seam(struct ps_prochandle *P);
 ssize_t memory_read(struct ps_prochandle *P, uint64_t addr, void *buf, size_t len);

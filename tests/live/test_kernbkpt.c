@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -586,6 +587,188 @@ static void changing_kind_loses_nothing(void)
 	hold_forget_keeper();
 }
 
+/* --- somebody else's uprobe -------------------------------------------------------- */
+
+/* Where beat() is in the file of this program: for the kernel. */
+static uint64_t file_offset(void)
+{
+	struct procfs_map *maps;
+	uint64_t at = 0;
+	size_t n;
+
+	assert_int_equal(procfs_maps(getpid(), 0, &maps, &n), 0);
+	for (size_t i = 0; i < n; i++)
+		if (beat_addr() >= maps[i].start && beat_addr() < maps[i].end)
+			at = beat_addr() - maps[i].start + maps[i].offset;
+	free(maps);
+	return at;
+}
+
+static int uprobe_type(void)
+{
+	FILE *f = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
+	int type = -1;
+
+	if (f && fscanf(f, "%d", &type) != 1)
+		type = -1;
+	if (f)
+		fclose(f);
+	return type;
+}
+
+/* A kernel uprobe at beat() in pid, which counts the hits of the first thread; -1. */
+static int foreign_uprobe(pid_t pid)
+{
+	static const char path[] = "/proc/self/exe";
+	struct perf_event_attr attr = { .size = sizeof(attr),
+					.config1 = (uintptr_t)path,
+					.config2 = file_offset() };
+	int type = uprobe_type(), fd = -1;
+
+	attr.type = (uint32_t)type;
+	if (type >= 0)
+		fd = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1,
+				  PERF_FLAG_FD_CLOEXEC);
+	return fd;
+}
+
+static uint64_t counted(int fd)
+{
+	uint64_t n = 0;
+
+	assert_int_equal(perf_watch_count(fd, &n), 0);
+	return n;
+}
+
+static const uint8_t own_byte = 0x48; /* of cmp %rax, %rax */
+
+static void need_uprobes(void)
+{
+	int fd = foreign_uprobe(getpid());
+
+	if (fd < 0)
+		harness_skip("no uprobes here");
+	close(fd);
+}
+
+static void answer_hits(struct hold *h, struct seen *seen, long until)
+{
+	struct hold_event ev;
+
+	while (seen->hits < until) {
+		assert_true(next(h, &ev, harness_ms(10000)));
+		take(h, &ev, seen);
+	}
+}
+
+static void stop(struct hold *h, struct seen *seen)
+{
+	struct hold_event ev = { .kind = HOLD_EV_BKPT };
+
+	if (hold_stop(h))
+		return;
+	while (ev.kind != HOLD_EV_STOPPED) {
+		assert_true(next(h, &ev, harness_ms(10000)));
+		take(h, &ev, seen);
+	}
+}
+
+/* Ours comes while theirs is there, theirs goes first. Breaks when its trap is saved as
+ * the program's, or written back. */
+static void a_uprobe_leaves_first(void)
+{
+	struct seen seen = { .status = -1 };
+	struct hold *h;
+	pid_t pid;
+	int fd;
+
+	need_events();
+	need_uprobes();
+	new_board();
+	pid = start(be_beating);
+	await(atomic_load(&board->ready) == THREADS);
+	fd = foreign_uprobe(pid);
+	h = grab(pid);
+	set(h, 0); /* not even asked for by its owner: a trap cannot be had */
+	hold_set_patience(h, 0);
+	assert_int_not_equal(text_byte(pid), own_byte);
+	assert_int_equal(hold_run(h, 0, 0, 0), 0);
+	atomic_store(&board->go, 1);
+	answer_hits(h, &seen, 500);
+	assert_int_above(counted(fd), 0);
+	close(fd);
+	await(text_byte(pid) == own_byte);
+	answer_hits(h, &seen, 1000);
+	stop(h, &seen);
+	assert_int_equal(hold_bkpt_clear(h, beat_addr()), 0);
+	assert_int_equal(text_byte(pid), own_byte);
+	assert_int_equal(hold_release(h, HOLD_RELEASE_RUN), 0);
+	assert_int_equal(waitpid(pid, &seen.status, 0), pid);
+	assert_int_equal(seen.status, 42 << 8);
+	hold_forget_keeper();
+}
+
+/* The same through the handle, which reads the text: it must not take the uprobe's trap
+ * for the program's instruction. */
+static void a_uprobe_is_no_instruction(void)
+{
+	struct ps_prochandle *P;
+	unsigned long saved = 0;
+	int fd, err, status;
+	pid_t pid;
+
+	need_events();
+	need_uprobes();
+	new_board();
+	pid = start(be_beating);
+	await(atomic_load(&board->ready) == THREADS);
+	fd = foreign_uprobe(pid);
+	P = Pgrab(pid, 0, &err);
+	assert_non_null(P);
+	assert_int_equal(Psetbkpt(P, beat_addr(), &saved), 0);
+	assert_memory_equal(&saved, (const void *)beat, 3);
+	atomic_store(&board->go, 1);
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(Psetrun(P, 0, 0), 0);
+		assert_int_equal(Pwait(P, 10000), 0);
+		assert_int_equal(Pstatus(P)->pr_lwp.pr_what, FLTBPT);
+	}
+	close(fd);
+	await(text_byte(pid) == own_byte);
+	assert_int_equal(Pdelbkpt(P, beat_addr(), saved), 0);
+	assert_int_equal(text_byte(pid), own_byte);
+	Prelease(P, 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 42 << 8);
+	hold_forget_keeper();
+}
+
+/* Theirs comes while ours is there, ours goes first. Breaks when the program's byte is
+ * written over its trap. */
+static void a_uprobe_stays(void)
+{
+	struct seen seen = { .status = -1 };
+	struct hold *h;
+	pid_t pid;
+	int fd;
+
+	need_events();
+	need_uprobes();
+	new_board();
+	pid = start(be_beating);
+	h = held(pid, THREADS, THREADS);
+	hold_set_patience(h, 0);
+	fd = foreign_uprobe(pid);
+	atomic_store(&board->go, 1);
+	answer_hits(h, &seen, 500);
+	assert_int_equal(hold_release(h, HOLD_RELEASE_RUN), 0);
+	assert_int_equal(waitpid(pid, &seen.status, 0), pid);
+	assert_int_equal(seen.status, 42 << 8);
+	assert_int_equal(counted(fd), CALLS); /* it has missed none */
+	close(fd);
+	hold_forget_keeper();
+}
+
 /* --- the keeper is killed ---------------------------------------------------------- */
 
 enum {
@@ -703,6 +886,9 @@ static const struct harness_test tests[] = {
 	TEST(late_hits_are_known),
 	TEST(blocked_from_the_first),
 	TEST(changing_kind_loses_nothing),
+	TEST(a_uprobe_leaves_first),
+	TEST(a_uprobe_is_no_instruction),
+	TEST(a_uprobe_stays),
 	TEST_IN(keeper_killed_at_any_instant, 120),
 	TEST_END,
 };

@@ -113,6 +113,7 @@ static int arm_one(struct lwp *l, int i)
 		return fd;
 	l->hw[i].fd = fd;
 	l->hw[i].seen = 0;
+	l->hw[i].met = false;
 	return 0;
 }
 
@@ -291,7 +292,7 @@ static void free_if_retired(struct victim *v, int i)
  * resumed from its hit may not have executed the instruction yet, and meets the trap
  * instead: a hit that was told already. So the event of an LWP that runs stays until
  * it stops: while it is there each arrival counts, and a trap met without one is this
- * case.
+ * case, unless it was met before the event was there.
  */
 static void retire_slot(struct victim *v, int i)
 {
@@ -315,7 +316,7 @@ void hw_stood(struct lwp *l)
 bool hw_passing(struct lwp *l, uint64_t addr)
 {
 	for (int i = 0; i < HW_MAX; i++)
-		if (l->hw[i].fd && l->v->hw[i].retiring && l->v->hw[i].addr == addr)
+		if (l->hw[i].met && l->hw[i].fd && l->v->hw[i].addr == addr)
 			return !unseen_hit(&l->hw[i]);
 	return false;
 }
@@ -411,23 +412,28 @@ void hw_tick(struct victim *v, uint64_t now)
 
 /* --- hits -------------------------------------------------------------------------- */
 
-static bool stands(struct lwp *l, uint64_t pc)
+/* The event that stops l before the instruction at pc, or NULL. */
+static struct hw_event *stands(struct lwp *l, uint64_t pc)
 {
 	for (int i = 0; i < HW_MAX; i++)
 		if (l->hw[i].fd && l->v->hw[i].access == PERF_EXEC &&
 		    l->v->hw[i].addr == pc)
-			return true;
-	return false;
+			return &l->hw[i];
+	return NULL;
 }
 
 void hw_pass(struct lwp *l)
 {
 	const struct arch *a = arch_native;
+	struct hw_event *e = NULL;
 	arch_regs_t *regs;
 	uint64_t flags, pc;
 
-	if (!l->v->hw_sig || lwp_pc(l, &pc) || !stands(l, pc) || lwp_regs(l, &regs))
+	if (l->v->hw_sig && !lwp_pc(l, &pc))
+		e = stands(l, pc);
+	if (!e || lwp_regs(l, &regs))
 		return;
+	e->met = true;
 	flags = arch_reg_get(regs, a->reg_flags);
 	if (flags & a->resume_flag)
 		return;
@@ -490,6 +496,7 @@ static bool take_hits(struct lwp *l)
 		if (!e->fd || perf_watch_count(e->fd, &n) || n == before)
 			continue;
 		e->seen = n;
+		e->met = true;
 		any = true;
 		note(l, i, n - before);
 	}

@@ -56,6 +56,8 @@ struct hw_event {
 	int fd;        /* of the perf event; 0 none */
 	int stale;     /* the fd of one closed with its signal on the way; 0 none */
 	uint64_t seen; /* hits accounted for */
+	/* its LWP has stood there since it was armed: each arrival since has counted */
+	bool met;
 };
 
 /* One address that the kernel watches for us in every LWP of a victim. */

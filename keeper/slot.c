@@ -276,11 +276,6 @@ bool slot_enter(struct lwp *l, struct bkpt *b)
 	return true;
 }
 
-static bool is_rep(const struct arch_insn *insn)
-{
-	return insn->bytes[0] == 0xf2 || insn->bytes[0] == 0xf3;
-}
-
 /* The CPU names the instruction as the place of some faults. */
 static void mend_siginfo(struct lwp *l, uint64_t slot, uint64_t addr)
 {
@@ -321,7 +316,7 @@ static void leave(struct lwp *l, const struct slot *s, uint64_t at, int sig)
 		return;
 	if (!sig)
 		l->reported = s->owner;
-	else if (is_rep(&s->insn) || l->deferred)
+	else if (s->insn.is_rep || l->deferred)
 		slot_pass(l, s->owner);
 	if (sig)
 		mend_siginfo(l, at, to);
@@ -408,7 +403,7 @@ enum slot_verdict slot_take_in(struct lwp *l, int sig)
 	}
 	if (stepped && !sig)
 		return step_ended(l, 0);
-	if (s && !stepped && sig && pc == at && !is_rep(&s->insn) && was_sent(l) &&
+	if (s && !stepped && sig && pc == at && !s->insn.is_rep && was_sent(l) &&
 	    defer(l, sig))
 		return SLOT_RUNS;
 	if (s)

@@ -82,7 +82,8 @@ struct arch_insn {
 	uint8_t disp_off; /* where in bytes a PC-relative disp32 is; 0 none */
 	uint8_t op;       /* ALU: enum arch_alu_op; LOOP: arch_loop_op; JCC: 0 to 15 */
 	uint8_t width;    /* MOV, LEA, ALU, LOOP: operand bytes, 4 or 8 */
-	uint8_t pad[4];   /* 0 */
+	uint8_t is_rep;   /* 1: may stop half done, the PC on itself (rep movs …) */
+	uint8_t pad[3];   /* 0 */
 };
 
 #define ARCH_NOREG 0xff

@@ -118,6 +118,13 @@ static bool is_syscall(const struct decoded *d)
 	}
 }
 
+/* A string instruction that repeats; elsewhere these prefixes mean other things. */
+static bool is_rep(const ZydisDecodedInstruction *insn)
+{
+	return insn->attributes &
+	       (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+}
+
 static enum arch_insn_kind classify_push_pop(const struct decoded *d,
 					     struct arch_insn *ret)
 {
@@ -438,6 +445,7 @@ int arch_decode(const uint8_t *bytes, size_t n, struct arch_insn *ret)
 		return err;
 	insn.len = d.insn.length;
 	insn.is_syscall = is_syscall(&d);
+	insn.is_rep = is_rep(&d.insn);
 	insn.may_move = may_move(&d, &insn);
 	insn.kind = classify(&d, &insn);
 	if (insn.kind == ARCH_INSN_OTHER)

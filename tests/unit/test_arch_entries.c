@@ -249,6 +249,17 @@ static void a_pc_in_the_slot_is_mapped_back(void **unused)
 	assert_int_equal(pc, 0x1003);
 }
 
+/* Fails when only the first byte is looked at, or any F3 is taken for a rep. */
+static void repetition_is_told(void **unused)
+{
+	assert_int_equal(decoded("\xf3\x48\xa5", 3).is_rep, 1);     /* rep movsq */
+	assert_int_equal(decoded("\x66\xf3\xa5", 3).is_rep, 1);     /* rep movsw */
+	assert_int_equal(decoded("\xf2\xae", 2).is_rep, 1);         /* repne scasb */
+	assert_int_equal(decoded("\xa4", 1).is_rep, 0);             /* movsb */
+	assert_int_equal(decoded("\xf3\x0f\x10\x00", 4).is_rep, 0); /* movss */
+	assert_int_equal(decoded("\xf3\xc3", 2).is_rep, 0);         /* rep ret */
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -257,6 +268,7 @@ int main(void)
 		cmocka_unit_test(garbage_is_relocated_within_bounds),
 		cmocka_unit_test(a_relative_operand_bounds_the_slot),
 		cmocka_unit_test(others_go_anywhere),
+		cmocka_unit_test(repetition_is_told),
 		cmocka_unit_test(a_pc_in_the_slot_is_mapped_back),
 	};
 

@@ -26,7 +26,9 @@
 
 enum {
 	CHUNK = 64 << 10, /* bytes read at once */
-	NAP_NS = 200000,  /* between two questions: others may ask then */
+	/* bytes looked at in all: a hostile victim may map terabytes */
+	MAX_SEARCH = 64 << 20,
+	NAP_NS = 200000, /* between two questions: others may ask then */
 };
 
 /* --- the instruction ---------------------------------------------------------------- */
@@ -42,20 +44,27 @@ static ssize_t find_bytes(const uint8_t *buf, size_t len)
 	return -1;
 }
 
+/* What is searched. */
+struct search {
+	struct mem m; /* the victim's memory */
+	uint8_t *buf; /* CHUNK bytes; borrowed */
+	size_t left;  /* bytes that may still be read */
+};
+
 /* 1 found, 0 not, or -errno. Pieces overlap, so that none is missed at a seam. */
-static int search_map(const struct mem *m, const struct procfs_map *map, uint8_t *buf,
-		      uint64_t *ret)
+static int search_map(struct search *s, const struct procfs_map *map, uint64_t *ret)
 {
 	unsigned back = arch_native->sys_len - arch_native->insn_align;
 	uint64_t at = map->start;
 
-	while (at < map->end) {
+	while (at < map->end && s->left >= CHUNK) {
 		size_t want = map->end - at < CHUNK ? map->end - at : CHUNK;
-		ssize_t got = mem_read(m, at, buf, want), found;
+		ssize_t got = mem_read(&s->m, at, s->buf, want), found;
 
 		if (got < (ssize_t)arch_native->sys_len)
 			return got == -ESRCH ? -ESRCH : 0;
-		found = find_bytes(buf, (size_t)got);
+		s->left -= (size_t)got;
+		found = find_bytes(s->buf, (size_t)got);
 		if (found >= 0) {
 			*ret = at + (uint64_t)found;
 			return 1;
@@ -82,16 +91,17 @@ static int search_maps(const struct mem *m, const struct procfs_map *maps, size_
 		       uint64_t *ret)
 {
 	_cleanup_free_ uint8_t *buf = malloc(CHUNK);
+	struct search s = { *m, buf, MAX_SEARCH };
 	int rc = 0;
 
 	if (!buf)
 		return -ENOMEM;
 	for (size_t i = 0; i < n && !rc; i++)
 		if (is_vdso(&maps[i]))
-			rc = search_map(m, &maps[i], buf, ret);
+			rc = search_map(&s, &maps[i], ret);
 	for (size_t i = 0; i < n && !rc; i++)
 		if (is_candidate(&maps[i]))
-			rc = search_map(m, &maps[i], buf, ret);
+			rc = search_map(&s, &maps[i], ret);
 	return rc ? rc : -ENOENT;
 }
 

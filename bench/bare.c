@@ -162,10 +162,9 @@ double bare_step_over(void)
 	return bench_hit_result();
 }
 
-/* A tracer that does nothing at a trap but let the program go on behind it. */
-double bare_trap(void)
+/* Traced from its exec on, stopped there; -1. */
+static pid_t start_traced(char **argv)
 {
-	char **argv = bench_hit_argv("--trap", HITS);
 	pid_t pid = vfork();
 	int status;
 
@@ -176,8 +175,37 @@ double bare_trap(void)
 	}
 	if (pid < 0 || waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status))
 		return -1;
+	return pid;
+}
+
+/* A tracer that does nothing at a trap but let the program go on behind it. */
+double bare_trap(void)
+{
+	pid_t pid = start_traced(bench_hit_argv("--trap", HITS));
+	int status;
+
+	if (pid < 0)
+		return -1;
 	do {
 		ptrace(PTRACE_CONT, pid, 0, 0);
 	} while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	return bench_hit_result();
+}
+
+/* The same with 8 threads, whichever comes first. */
+double bare_trap8(void)
+{
+	pid_t tid, pid = start_traced(bench_hit_argv("--trap8", HITS));
+	int status;
+
+	if (pid < 0 || ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACECLONE))
+		return -1;
+	ptrace(PTRACE_CONT, pid, 0, 0);
+	while ((tid = waitpid(-1, &status, __WALL)) > 0) {
+		if (WIFSTOPPED(status))
+			ptrace(PTRACE_CONT, tid, 0, 0);
+		else if (tid == pid)
+			break;
+	}
 	return bench_hit_result();
 }

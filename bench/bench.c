@@ -10,6 +10,7 @@
  * ratios nearly are.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@
 
 enum {
 	ROUNDS = 9,
-	MAX_ROWS = 8
+	MAX_ROWS = 8,
+	THREADS = 8 /* of a victim that has many */
 };
 
 /* One line of the table. */
@@ -80,6 +82,11 @@ static const struct group groups[] = {
 	    { "counted by the keeper, emulated", hold_count, 1.3, 0 },
 	    { "... in a slot", hold_count_leaf, 2, 0 },
 	    { "dt_proc_bpcreate, callback", client_hit, 3, 0 } } },
+	{ "breakpoint hit, 8 threads, beside the floor",
+	  5,
+	  { { "a trap of the program's own, wait, CONT", bare_trap8, 0, 0 },
+	    { "gdb, ignore count", gdb_hit8, 0, 0 },
+	    { "dt_proc_bpcreate, callback", client_hit8, 4, 0 } } },
 };
 
 const char *bench_self;
@@ -150,19 +157,58 @@ static void trap(void)
 	__asm__ volatile(TRAP);
 }
 
-static int be_hit(void (*fn)(void), unsigned n, const char *file)
+/* What one thread of the victim calls, and how often. */
+static void (*called)(void);
+static unsigned often;
+
+static void *call_often(void *arg)
 {
+	for (unsigned i = 0; i < often; i++)
+		called();
+	return arg;
+}
+
+static int be_hit(void (*fn)(void), unsigned n, const char *file, int threads)
+{
+	pthread_t t[THREADS];
 	double begin = bench_now();
 	FILE *f;
 
-	for (unsigned i = 0; i < n; i++)
-		fn();
+	called = fn;
+	often = n / (unsigned)threads;
+	for (int i = 1; i < threads; i++)
+		if (pthread_create(&t[i], NULL, call_often, NULL))
+			return 1;
+	call_often(NULL);
+	for (int i = 1; i < threads; i++)
+		pthread_join(t[i], NULL);
 	begin = bench_now() - begin;
 	f = fopen(file, "w");
 	if (!f)
 		return 1;
 	fprintf(f, "%.4f\n", begin / n);
 	return fclose(f) ? 1 : 0;
+}
+
+/* How it is started as a victim. */
+static const struct {
+	const char *mode; /* first argument */
+	void (*fn)(void); /* what it calls */
+	int threads;      /* in how many */
+} victims[] = {
+	{ "--hit", bench_hit, 1 },    { "--leaf", bench_leaf, 1 },
+	{ "--trap", trap, 1 },        { "--hit8", bench_hit, THREADS },
+	{ "--trap8", trap, THREADS },
+};
+
+/* -1: this is no victim. */
+static int be_victim(char **argv)
+{
+	for (size_t i = 0; i < sizeof(victims) / sizeof(*victims); i++)
+		if (!strcmp(argv[1], victims[i].mode))
+			return be_hit(victims[i].fn, (unsigned)strtoul(argv[2], NULL, 10),
+				      argv[3], victims[i].threads);
+	return -1;
 }
 
 static const char *hit_file(void)
@@ -309,13 +355,10 @@ int main(int argc, char **argv)
 {
 	static char self[4096];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	int status;
 
-	if (argc == 4 && !strcmp(argv[1], "--hit"))
-		return be_hit(bench_hit, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
-	if (argc == 4 && !strcmp(argv[1], "--leaf"))
-		return be_hit(bench_leaf, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
-	if (argc == 4 && !strcmp(argv[1], "--trap"))
-		return be_hit(trap, (unsigned)strtoul(argv[2], NULL, 10), argv[3]);
+	if (argc == 4 && (status = be_victim(argv)) >= 0)
+		return status;
 	if (argc > 2 || len <= 0) {
 		fprintf(stderr, "usage: bench [WORD]   (groups whose title has WORD)\n");
 		return 2;

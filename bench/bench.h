@@ -31,7 +31,8 @@ void bench_sleeper_end(void);
  */
 void bench_hit(void);
 void bench_leaf(void);
-/* Arguments for it; valid until the next call. mode: "--hit" or "--leaf". */
+/* Arguments for it; valid until the next call. mode: "--hit", "--leaf", "--trap" (a trap
+ * of its own); "--hit8", "--trap8": 8 threads share the calls. */
 char **bench_hit_argv(const char *mode, unsigned n);
 /* Address in the process pid, which runs this program, of one of its functions; 0. */
 uint64_t bench_addr_in(pid_t pid, void (*fn)(void));
@@ -40,15 +41,15 @@ double bench_hit_result(void);
 
 /* bare.c: the system calls themselves. */
 measure_f bare_grab, bare_stop_continue, bare_spawn, bare_exec_stop, bare_step_over;
-measure_f bare_trap;
+measure_f bare_trap, bare_trap8;
 /* hold.c: this project's client of the keeper, without the layers above it. */
 measure_f hold_grab_release, hold_round_trip, hold_create_kill, hold_hit, hold_leaf;
 measure_f hold_count, hold_count_leaf;
 /* client.c: the public interface. */
 measure_f client_session, client_grab, client_session_grab;
 measure_f client_create_exec, client_create_preinit, client_create_main;
-measure_f client_lookup_cold, client_lookup_warm, client_hit;
+measure_f client_lookup_cold, client_lookup_warm, client_hit, client_hit8;
 /* peer.c: gdb. */
-measure_f gdb_hit;
+measure_f gdb_hit, gdb_hit8;
 
 #endif

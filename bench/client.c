@@ -193,7 +193,7 @@ static void run_to_end(dtrace_hdl_t *s, struct ps_prochandle *P)
 		dtrace_dispatch(s);
 }
 
-double client_hit(void)
+static double hit(const char *mode)
 {
 	int err;
 	dtrace_hdl_t *s = dtrace_open(DTRACE_VERSION, 0, &err);
@@ -203,7 +203,7 @@ double client_hit(void)
 	if (!s || dtrace_setopt(s, "evaltime", "main"))
 		return -1;
 	calls = 0;
-	P = dtrace_proc_create(s, bench_self, bench_hit_argv("--hit", HITS));
+	P = dtrace_proc_create(s, bench_self, bench_hit_argv(mode, HITS));
 	if (P && !Plookup_by_name(P, PR_OBJ_EXEC, "bench_hit", &sym) &&
 	    dt_proc_bpcreate(s, P, (uintptr_t)sym.st_value, on_hit, NULL))
 		run_to_end(s, P);
@@ -211,4 +211,14 @@ double client_hit(void)
 		dtrace_proc_release(s, P);
 	dtrace_close(s);
 	return calls == HITS ? bench_hit_result() : -1;
+}
+
+double client_hit(void)
+{
+	return hit("--hit");
+}
+
+double client_hit8(void)
+{
+	return hit("--hit8");
 }

@@ -18,9 +18,9 @@ enum {
 	HITS = 1000
 };
 
-double gdb_hit(void)
+static double hit(const char *mode)
 {
-	char **victim = bench_hit_argv("--hit", HITS);
+	char **victim = bench_hit_argv(mode, HITS);
 	char *argv[] = { (char *)"gdb",
 			 (char *)"-nx",
 			 (char *)"-batch",
@@ -50,4 +50,14 @@ double gdb_hit(void)
 		waitpid(pid, &status, 0);
 	posix_spawn_file_actions_destroy(&quiet);
 	return status ? -1 : bench_hit_result();
+}
+
+double gdb_hit(void)
+{
+	return hit("--hit");
+}
+
+double gdb_hit8(void)
+{
+	return hit("--hit8");
 }

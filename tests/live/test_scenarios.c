@@ -32,6 +32,8 @@ static void plant(struct ps_prochandle *P, const char *name, dt_bkpt_f *fn)
 	assert_non_null(dt_proc_bpcreate(s, P, (uintptr_t)sym.st_value, fn, NULL));
 }
 
+static dtrace_procev_f on_event;
+
 /* Grabbed and standing. */
 static struct ps_prochandle *hold(struct victim *v, const char *name)
 {
@@ -40,6 +42,7 @@ static struct ps_prochandle *hold(struct victim *v, const char *name)
 	victim_start(v, name, NULL);
 	victim_expect(v, "ready");
 	s = dtrace_open(DTRACE_VERSION, 0, NULL);
+	dtrace_handle_procev(s, on_event, NULL);
 	P = dtrace_proc_grab(s, v->pid, 0);
 	if (!P)
 		fail_msg("%s", dtrace_errmsg(s, dtrace_errno(s)));
@@ -130,6 +133,15 @@ static void on_notice(struct ps_prochandle *P, const char *text, void *arg)
 	gone += !text;
 }
 
+static int told; /* status */
+
+static void on_event(const dtrace_procev_t *ev, void *arg)
+{
+	(void)arg;
+	if (ev->kind == DT_PROC_EV_EXIT)
+		told = ev->status;
+}
+
 static void kill_it(dtrace_hdl_t *dtp, struct ps_prochandle *P, pid_t tid,
 		    const prgregset_t regs, void *arg)
 {
@@ -143,7 +155,7 @@ static void kill_it(dtrace_hdl_t *dtp, struct ps_prochandle *P, pid_t tid,
 }
 
 /* The process dies while a breakpoint of its is handled. Breaks when the answer to a dead
- * LWP is an error, and when the death is not told. */
+ * LWP is an error, and when the death is not told, or told as an exit (mistake 17). */
 static void death_while_a_breakpoint_is_handled(void)
 {
 	for (int i = 1; i <= 60; i++) {
@@ -151,13 +163,14 @@ static void death_while_a_breakpoint_is_handled(void)
 		struct ps_prochandle *P = hold(&v, "calls");
 
 		dtrace_handle_proc(s, on_notice, NULL);
-		gone = 0;
+		gone = told = 0;
 		plant(P, "leaf", kill_it);
 		dtrace_proc_continue(s, P);
 		victim_send(&v, "threads leaf %d 100", i % 4 + 1);
 		for (int n = 0; n < 10 && !gone; n++)
 			dtrace_sleep(s);
 		assert_int_equal(gone, 1);
+		assert_int_equal(told, SIGKILL);
 		dtrace_close(s);
 		assert_int_equal(victim_end(&v), SIGKILL);
 	}
@@ -174,14 +187,18 @@ static void children_are_good(struct victim *v, int n)
 	assert_int_equal(good, n);
 }
 
-/* Every child calls what carries the breakpoint. Breaks when one inherits the trap, or
- * when the end of one of several vforks plants it again under the others. */
+/* Every child calls what carries a breakpoint: forked ones a function of their own,
+ * vforked ones execve(2). Breaks when one inherits the trap, or when the end of one of
+ * several vforks plants it again under the others. */
 static void vfork_from_several_threads(void)
 {
 	struct victim v;
 	struct ps_prochandle *P = hold(&v, "forker");
+	GElf_Sym sym;
 
 	plant(P, "child_work", on_hit);
+	assert_int_equal(Plookup_by_name(P, "libc", "execve", &sym), 0);
+	assert_non_null(dt_proc_bpcreate(s, P, (uintptr_t)sym.st_value, on_hit, NULL));
 	dtrace_proc_continue(s, P);
 	victim_send(&v, "vthreads 4 40");
 	children_are_good(&v, 160);

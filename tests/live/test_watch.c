@@ -146,6 +146,17 @@ static bool allowed(void)
 	return fd >= 0;
 }
 
+static pid_t start(void (*be)(void))
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	be();
+	_exit(42);
+}
+
 static struct ps_prochandle *grab(void (*be)(void), int threads, pid_t *ret_pid)
 {
 	struct ps_prochandle *P;
@@ -154,12 +165,7 @@ static struct ps_prochandle *grab(void (*be)(void), int threads, pid_t *ret_pid)
 	new_board();
 	if (!allowed())
 		harness_skip("no perf events here");
-	*ret_pid = fork();
-	if (!*ret_pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		be();
-		_exit(42);
-	}
+	*ret_pid = start(be);
 	await(atomic_load(&board->ready) == threads);
 	P = Pgrab(*ret_pid, 0, &err);
 	assert_non_null(P);
@@ -331,6 +337,28 @@ static void taken_registers_are_said(void)
 	assert_int_equal(count(P, pid, 0), 0);
 }
 
+/* Where the kernel refuses: what is said, and that the victim is none the worse. */
+static void refusals_are_said(void)
+{
+	struct ps_prochandle *P;
+	prwatch_t w;
+	pid_t pid;
+	int err;
+
+	new_board();
+	if (allowed())
+		harness_skip("perf events are allowed here");
+	pid = start(be_waiting);
+	await(atomic_load(&board->ready) == 1);
+	P = Pgrab(pid, 0, &err);
+	assert_non_null(P);
+	w = on_cell(8, WA_WRITE);
+	assert_int_equal(Psetwapt(P, &w), -1);
+	assert_true(errno == EPERM || errno == EACCES || errno == ENOSYS);
+	assert_non_null(strstr(Pwapt_error(errno), "perf events"));
+	assert_int_equal(count(P, pid, 0), 0);
+}
+
 /* Breaks when an exec leaves a slot in use. */
 static void an_exec_drops_them(void)
 {
@@ -361,6 +389,7 @@ static const struct harness_test tests[] = {
 	TEST(impossible_ones_are_refused),
 	TEST(taken_registers_are_said),
 	TEST(an_exec_drops_them),
+	TEST(refusals_are_said),
 	TEST_END,
 };
 

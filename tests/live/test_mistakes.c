@@ -11,7 +11,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -41,6 +43,69 @@ static void start(struct victim *v, const char *name)
 {
 	victim_start(v, name, NULL);
 	victim_expect(v, "ready");
+}
+
+/* --- 2 ------------------------------------------------------------------------------ */
+
+/* In a sanitizer's build address space is no limit that can be set. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CAN_LIMIT 0
+#else
+#define CAN_LIMIT 1
+#endif
+
+static unsigned long address_space(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu", &pages), 1);
+	fclose(f);
+	return pages * (unsigned long)sysconf(_SC_PAGESIZE);
+}
+
+/* With so many KiB of address space left: the session's errno, 0 when it succeeded. */
+static int create_with(unsigned long kib)
+{
+	char *argv[] = { (char *)"session_victim", NULL };
+	dtrace_hdl_t *s = session();
+	struct rlimit all, few;
+	int err = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_AS, &all), 0);
+	few = all;
+	few.rlim_cur = address_space() + kib * 1024;
+	assert_int_equal(setrlimit(RLIMIT_AS, &few), 0);
+	if (!dtrace_proc_create(s, victim_path("session_victim"), argv))
+		err = dtrace_errno(s);
+	assert_int_equal(setrlimit(RLIMIT_AS, &all), 0);
+	dtrace_close(s);
+	return err;
+}
+
+/* A thread's stack is what first finds no room: the victim stands at its exec then, and
+ * is alive. Breaks when the failed create lets it go: it would say so. */
+static void a_failed_create_lets_nothing_run_2(void)
+{
+	int said[2], threadless = 0, status;
+	char fd[16], word[16];
+
+	if (!CAN_LIMIT)
+		harness_skip("a sanitizer needs its address space");
+	assert_int_equal(pipe(said), 0);
+	fcntl(said[0], F_SETFL, O_NONBLOCK);
+	snprintf(fd, sizeof(fd), "%d", said[1]);
+	setenv("SESSION_FD", fd, 1);
+	for (unsigned long kib = 32; kib < 32768; kib += kib / 2) {
+		threadless += create_with(kib) == EDT_CTLTHREAD;
+		assert_int_equal(waitpid(-1, &status, __WALL), -1);
+	}
+	poll(NULL, 0, 100); /* for one that has been let go to speak */
+	assert_int_equal(read(said[0], word, sizeof(word)), -1);
+	assert_int_above(threadless, 0);
+	close(said[0]);
+	close(said[1]);
 }
 
 /* --- 5 ------------------------------------------------------------------------------ */
@@ -360,6 +425,7 @@ static void a_pid_grabbed_twice_ends_once_21_26(void)
 }
 
 static const struct harness_test tests[] = {
+	TEST(a_failed_create_lets_nothing_run_2),
 	TEST(a_recycled_pid_is_another_process_5),
 	TEST(no_poke_is_lost_6),
 	TEST(a_stop_during_the_release_is_kept_7),

@@ -198,7 +198,7 @@ static void look_soon(struct victim *v)
 
 int hw_arm(struct victim *v, struct bkpt *b)
 {
-	return hw_ready() ? hw_arm_at_once(v, b) : -EOPNOTSUPP;
+	return hw_ready(v) ? hw_arm_at_once(v, b) : -EOPNOTSUPP;
 }
 
 int hw_arm_at_once(struct victim *v, struct bkpt *b)

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the kernel lets us have perf events, found out without making anybody wait.
+ * Whether the kernel lets us have perf events.
  *
  * The first perf event of a task, in a system that has none, takes 5 to 12 ms: the kernel
  * patches its scheduler and waits for every CPU (account_event(), perf_sched_events,
- * 6.18); a second after the last is closed it is patched back. Those after it take 3 us.
- * So the first one is opened by a child, when somebody has wanted one for some
- * milliseconds: a session that is over by then never pays. Until the child has ended,
- * with the errno as its exit status, breakpoints are traps; then we open one of our own
- * which keeps the scheduler patched, and traps that would rather be kernel-managed are
- * upgraded.
+ * 6.18); a second after the last is closed it is patched back. Those after it take 3 us,
+ * and an event of our own, on ourselves, keeps it so.
+ *
+ * Who pays. For a victim that is to survive us the first wish is answered at once: the
+ * loop stands for those milliseconds, once in a keeper's life, since a trap would be
+ * deadly if we were killed meanwhile. A victim that is killed with us (KLC) can do with
+ * traps: there a child opens the first event, when somebody has wanted one for some
+ * milliseconds, so that a command that is over by then never pays; its exit status is
+ * the errno, and the traps are then upgraded.
  *
  * The child owns nothing of ours: it closes every descriptor first, so that our end is
  * seen though it lives. It attaches to nothing and ends by itself.
@@ -49,15 +52,6 @@ static struct {
 	bool everyone;    /* READY: we may signal any process (fcntl(2), F_SETOWN) */
 	uint64_t due;     /* monotonic ns at which traps are upgraded; 0 never */
 } R;
-
-bool hw_ready(void)
-{
-	if (R.state == UNWANTED) {
-		R.state = WANTED;
-		R.at = clock_mono() + WAIT_NS;
-	}
-	return R.state == READY;
-}
 
 /* The kernel compares our effective user with the receiver's, and lets the super-user
  * of the first user namespace pass (sigio_perm(), 6.18): a refused signal is lost
@@ -101,10 +95,12 @@ static bool in_first_namespace(void)
 	       !inside && !outside && n == UINT32_MAX;
 }
 
+/* The state is known: err of the child, or 0, and then of our own event. */
 static void ready(int err)
 {
-	if (!err && open_own() < 0)
-		err = EMFILE;
+	int fd = err ? -err : open_own();
+
+	err = fd < 0 ? -fd : 0;
 	log_at(LOG_KEEP, 1, K.pid, 0, "perf events: %s", err ? strerror(err) : "allowed");
 	R.state = err ? REFUSED : READY;
 	R.everyone = !geteuid() && in_first_namespace();
@@ -125,6 +121,28 @@ void hw_child(pid_t tid, int status)
 {
 	if (R.state == TRYING && tid == R.child)
 		ready(WIFEXITED(status) ? WEXITSTATUS(status) : EIO);
+}
+
+static void await_child(void)
+{
+	int status = 0;
+
+	while (waitpid(R.child, &status, 0) < 0 && errno == EINTR)
+		;
+	hw_child(R.child, status);
+}
+
+bool hw_ready(const struct victim *v)
+{
+	if (v->klc && R.state == UNWANTED) {
+		R.state = WANTED;
+		R.at = clock_mono() + WAIT_NS;
+	} else if (!v->klc && R.state == TRYING) {
+		await_child();
+	} else if (!v->klc && (R.state == UNWANTED || R.state == WANTED)) {
+		ready(0);
+	}
+	return R.state == READY;
 }
 
 void hw_retry(void)

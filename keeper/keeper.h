@@ -381,11 +381,11 @@ void hw_stood(struct lwp *l); /* it has stopped, whatever for: retires events */
 void hw_pass(struct lwp *l);
 void hw_tick(struct victim *v, uint64_t now);
 
-bool hw_ready(void);                  /* events may be had; asks for them if not yet */
-bool hw_may_signal(uid_t uid);        /* a process of that user gets our signals */
-void hw_retry(void);                  /* upgrades traps a little later */
-void hw_child(pid_t pid, int status); /* a child of ours has ended */
-uint64_t hw_next_deadline(void);      /* monotonic ns, UINT64_MAX none */
+bool hw_ready(const struct victim *v); /* events may be had; asks for them if not yet */
+bool hw_may_signal(uid_t uid);         /* a process of that user gets our signals */
+void hw_retry(void);                   /* upgrades traps a little later */
+void hw_child(pid_t pid, int status);  /* a child of ours has ended */
+uint64_t hw_next_deadline(void);       /* monotonic ns, UINT64_MAX none */
 void hw_ticks(uint64_t now);
 
 int hw_take(struct victim *v, const struct hw_slot *what, int *ret_slot);

@@ -56,6 +56,8 @@ __attribute__((naked, noinline, used)) static void beat(void)
 	__asm__ volatile("cmp %rax, %rax\n\tret");
 }
 
+static const uint8_t own_byte = 0x48; /* the first one of it */
+
 static uint64_t beat_addr(void)
 {
 	return (uint64_t)(uintptr_t)beat;
@@ -321,13 +323,13 @@ static struct arch_insn decode_beat(void)
 	return insn;
 }
 
-static struct hold *grab(pid_t pid)
+static struct hold *grab(pid_t pid, unsigned flags)
 {
 	struct hold_event first;
 	int pidfd = procfs_pidfd(pid);
 	struct hold *h;
 
-	assert_int_equal(hold_grab(pid, pidfd, 0, 0, &h, &first, NULL), 0);
+	assert_int_equal(hold_grab(pid, pidfd, flags, 0, &h, &first, NULL), 0);
 	close(pidfd);
 	return h;
 }
@@ -359,7 +361,7 @@ static struct hold *held(pid_t pid, int threads, int events)
 	struct hold *h;
 
 	await(atomic_load(&board->ready) == threads);
-	h = grab(pid);
+	h = grab(pid, 0);
 	set(h, HOLD_BKPT_KERNEL);
 	assert_int_equal(hold_run(h, 0, 0, 0), 0);
 	if (events)
@@ -587,6 +589,41 @@ static void changing_kind_loses_nothing(void)
 	hold_forget_keeper();
 }
 
+/* A victim that is killed with the keeper begins with a trap, which is upgraded while it
+ * is being hit. Breaks when a hit is lost or doubled by that, or nothing is upgraded. */
+static void a_trap_is_upgraded_under_fire(void)
+{
+	struct seen seen = { .status = -1 };
+	int status, events = 0;
+	struct hold_event ev;
+	struct hold *h;
+	pid_t pid;
+
+	need_events();
+	new_board();
+	pid = start(be_beating);
+	await(atomic_load(&board->ready) == THREADS);
+	h = grab(pid, HOLD_KLC);
+	set(h, HOLD_BKPT_KERNEL);
+	assert_int_equal(text_byte(pid) == own_byte, 0);
+	hold_set_patience(h, 0);
+	atomic_store(&board->go, 1);
+	assert_int_equal(hold_run(h, 0, 0, 0), 0);
+	while (seen.status < 0) {
+		assert_true(next(h, &ev, harness_ms(10000)));
+		take(h, &ev, &seen);
+		if (events < THREADS + 1 && seen.hits < THREADS * CALLS - THREADS)
+			events = perf_events(hold_keeper_pid());
+	}
+	assert_int_equal(events, THREADS + 1);
+	assert_int_equal(seen.hits, THREADS * CALLS);
+	assert_int_equal(seen.late, 0);
+	assert_int_equal(hold_release(h, HOLD_RELEASE_RUN), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 42 << 8);
+	hold_forget_keeper();
+}
+
 /* --- somebody else's uprobe -------------------------------------------------------- */
 
 /* Where beat() is in the file of this program: for the kernel. */
@@ -640,8 +677,6 @@ static uint64_t counted(int fd)
 	return n;
 }
 
-static const uint8_t own_byte = 0x48; /* of cmp %rax, %rax */
-
 static void need_uprobes(void)
 {
 	int fd = foreign_uprobe(getpid());
@@ -688,7 +723,7 @@ static void a_uprobe_leaves_first(void)
 	pid = start(be_beating);
 	await(atomic_load(&board->ready) == THREADS);
 	fd = foreign_uprobe(pid);
-	h = grab(pid);
+	h = grab(pid, 0);
 	set(h, 0); /* not even asked for by its owner: a trap cannot be had */
 	hold_set_patience(h, 0);
 	assert_int_not_equal(text_byte(pid), own_byte);
@@ -886,6 +921,7 @@ static const struct harness_test tests[] = {
 	TEST(late_hits_are_known),
 	TEST(blocked_from_the_first),
 	TEST(changing_kind_loses_nothing),
+	TEST(a_trap_is_upgraded_under_fire),
 	TEST(a_uprobe_leaves_first),
 	TEST(a_uprobe_is_no_instruction),
 	TEST(a_uprobe_stays),

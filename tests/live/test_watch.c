@@ -315,12 +315,13 @@ static void impossible_ones_are_refused(void)
 static void taken_registers_are_said(void)
 {
 	struct perf_watch foreign = { (uintptr_t)called, 1, PERF_EXEC };
-	prwatch_t w = on_cell(8, WA_WRITE);
 	struct ps_prochandle *P;
+	prwatch_t w;
 	pid_t pid;
 	int fd;
 
 	P = grab(be_waiting, 1, &pid);
+	w = on_cell(8, WA_WRITE);
 	fd = perf_watch_open(pid, &foreign, SIGURG);
 	assert_int_above(fd, -1);
 	for (int i = 0; i < 3; i++) {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * SIGKILL of the keeper at any instant, over the same victim as kill_client.c; its client
- * lives. Twice a round: with breakpoints on functions that the victim calls all the
- * time, and with none but those that process control itself needs.
+ * lives. Three times a round: with breakpoints on functions that the victim calls all the
+ * time; with none but those that process control itself needs; and so over a victim that
+ * does all but exec, where there is time for the kernel to take these over. Whether it
+ * has, the text tells: then every victim must survive, its sum right.
  *
  * A trap in the text outlives the keeper for as long as the client needs to see that it
  * is gone and to write the text back; whoever runs into it then dies of it, and whoever
@@ -25,13 +27,26 @@ struct tally {
 	unsigned kills;    /* of the keeper */
 	unsigned survived; /* victims that computed on, their sum right */
 	unsigned died;     /* victims that died of a trap, or of what follows one */
+	int last;          /* wait status of the last of these */
 	unsigned wrong;    /* victims that went on with a wrong sum, or a dead child */
 	unsigned met[PHASE_N]; /* kills that met the client in that phase */
 };
 
-static struct tally tallies[] = {
-	[CLIENT_WITHOUT_BKPTS] = { .what = "process control's own breakpoints" },
-	[CLIENT_WITH_BKPTS] = { .what = "breakpoints under fire as well" },
+/* Kinds of round; the last two are told apart when the keeper is killed. */
+enum kind {
+	EXECS_OWN,
+	EXECS_UNDER_FIRE,
+	SETTLED_TRAPS,
+	SETTLED_KERNEL,
+	NKINDS
+};
+
+static struct tally tallies[NKINDS] = {
+	[EXECS_OWN] = { .what = "execs, process control's own breakpoints" },
+	[EXECS_UNDER_FIRE] = { .what = "execs, breakpoints under fire as well" },
+	[SETTLED_TRAPS] = { .what = "no exec, process control's own, as traps" },
+	[SETTLED_KERNEL] = { .what = "no exec, process control's own, kept by the "
+				     "kernel" },
 };
 
 static struct board *board;
@@ -51,6 +66,13 @@ static pid_t find_keeper(void)
 	return keeper;
 }
 
+static void kill_it(pid_t keeper, struct tally *t)
+{
+	kill(keeper, SIGKILL);
+	t->kills++;
+	atomic_store(&board->let_go, 1);
+}
+
 static void kill_in_some_phase(struct tally *t)
 {
 	pid_t keeper;
@@ -59,9 +81,32 @@ static void kill_in_some_phase(struct tally *t)
 	client_await(board, (enum client_phase)(1 + stress_rounds() % (PHASE_N - 1)));
 	stress_spin(stress_random(stress_random(2) ? 60 : 1500));
 	t->met[atomic_load(&board->phase)]++;
-	kill(keeper, SIGKILL);
-	atomic_store(&board->let_go, 1);
-	t->kills++;
+	kill_it(keeper, t);
+}
+
+/* Waits for the kernel to take over, a little. A text is without traps for a moment also
+ * while a spawned child shares it. */
+static enum kind settle(pid_t victim)
+{
+	int64_t end = harness_now_ms() + harness_ms(300);
+	int clean = 0;
+
+	while (clean < 10 && harness_wait_a_little(end))
+		clean = stress_look_at_text(victim) == TEXT_CLEAN ? clean + 1 : 0;
+	return clean < 10 ? SETTLED_TRAPS : SETTLED_KERNEL;
+}
+
+static struct tally *kill_when_settled(pid_t victim)
+{
+	struct tally *t;
+	pid_t keeper;
+
+	await(atomic_load(&board->phase) == PHASE_HITS);
+	await((keeper = find_keeper()) != 0);
+	t = &tallies[settle(victim)];
+	stress_spin(stress_random(5000));
+	kill_it(keeper, t);
+	return t;
 }
 
 /* It ends when it has let go, which writes the text back. */
@@ -91,12 +136,14 @@ static void judge(int status, struct tally *t)
 	bool well = !atomic_load(&board->wrong) &&
 		    atomic_load(&board->sum) == board_sum(atomic_load(&board->ended));
 
-	if (status != BOARD_ALL_WELL << 8)
+	if (status != BOARD_ALL_WELL << 8) {
 		t->died++;
-	else if (!well)
+		t->last = status;
+	} else if (!well) {
 		t->wrong++;
-	else
+	} else {
 		t->survived++;
+	}
 }
 
 /* Keepers, and children of a victim that has died of a trap. */
@@ -105,17 +152,11 @@ static void whoever(pid_t pid, int status)
 	(void)pid, (void)status;
 }
 
-static void kill_one(enum client_bkpts bkpts)
+/* The keeper has been killed: its client sees it, its victim goes on, or not. */
+static void see_what_becomes(pid_t victim, pid_t client, struct tally *t)
 {
-	struct tally *t = &tallies[bkpts];
 	int status = -1;
-	pid_t victim, client;
 
-	board = stress_page(sizeof(*board), &board_fd);
-	victim = client_victim(board, board_fd);
-	await(atomic_load(&board->turns) > 0);
-	client = client_of(board, victim, bkpts);
-	kill_in_some_phase(t);
 	await_client(client);
 	await_turns(victim, 1, &status);
 	if (status == -1) {
@@ -129,28 +170,65 @@ static void kill_one(enum client_bkpts bkpts)
 	close(board_fd);
 }
 
+static pid_t new_victim(int settled)
+{
+	pid_t victim;
+
+	board = stress_page(sizeof(*board), &board_fd);
+	atomic_store(&board->settled, settled);
+	victim = client_victim(board, board_fd);
+	await(atomic_load(&board->turns) > 0);
+	return victim;
+}
+
+static void kill_over_execs(enum client_bkpts bkpts)
+{
+	bool fire = bkpts == CLIENT_WITH_BKPTS;
+	struct tally *t = &tallies[fire ? EXECS_UNDER_FIRE : EXECS_OWN];
+	pid_t victim = new_victim(0), client = client_of(board, victim, bkpts);
+
+	kill_in_some_phase(t);
+	see_what_becomes(victim, client, t);
+}
+
+static void kill_over_settled(void)
+{
+	pid_t victim = new_victim(1),
+	      client = client_that_stays(board, victim, CLIENT_WITHOUT_BKPTS);
+	struct tally *t = kill_when_settled(victim);
+
+	see_what_becomes(victim, client, t);
+}
+
+static void print(const struct tally *t)
+{
+	stress_say("keeper killed %u times; %s: %u right checksums, %u died (the last "
+		   "0x%x), %u went on with a wrong sum or a dead child",
+		   t->kills, t->what, t->survived, t->died, t->last, t->wrong);
+	for (int p = 0; p < PHASE_N; p++)
+		if (t->met[p])
+			stress_say("  in phase %-8s %u", client_phase_name[p], t->met[p]);
+}
+
 static void keeper_killed_at_any_instant(void)
 {
+	const struct tally *kept = &tallies[SETTLED_KERNEL];
+
 	stress_adopt();
 	while (stress_next()) {
-		kill_one(CLIENT_WITHOUT_BKPTS);
-		kill_one(CLIENT_WITH_BKPTS);
+		kill_over_execs(CLIENT_WITHOUT_BKPTS);
+		kill_over_execs(CLIENT_WITH_BKPTS);
+		kill_over_settled();
 	}
-	for (int i = 0; i < 2; i++) {
-		const struct tally *t = &tallies[i];
-
-		stress_say("keeper killed %u times, %s: %u right checksums, %u died, %u "
-			   "went on with a wrong sum or a dead child",
-			   t->kills, t->what, t->survived, t->died, t->wrong);
-		for (int p = 0; p < PHASE_N; p++)
-			stress_say("  in phase %-8s %u", client_phase_name[p], t->met[p]);
-	}
+	for (int i = 0; i < NKINDS; i++)
+		print(&tallies[i]);
+	assert_int_equal(kept->survived, kept->kills);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct stress s = { "keeper_killed_at_any_instant",
-					 keeper_killed_at_any_instant, 30, 1000 };
+					 keeper_killed_at_any_instant, 20, 1000 };
 
 	return stress_main(argc, argv, &s);
 }

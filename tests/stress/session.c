@@ -155,6 +155,27 @@ pid_t client_of(struct board *b, pid_t victim, enum client_bkpts bkpts)
 	_exit(0);
 }
 
+pid_t client_that_stays(struct board *b, pid_t victim, enum client_bkpts bkpts)
+{
+	pid_t pid = fork();
+	dtrace_hdl_t *s;
+
+	if (pid)
+		return pid;
+	begin(b, bkpts);
+	s = open_session();
+	me.P = dtrace_proc_grab(s, victim, 0);
+	if (!me.P)
+		_exit(3);
+	plant_all(s);
+	dtrace_proc_continue(s, me.P);
+	enter(PHASE_HITS);
+	while (!atomic_load(&b->let_go))
+		listen_for(s, 3);
+	dtrace_close(s);
+	_exit(0);
+}
+
 static struct ps_prochandle *create(dtrace_hdl_t *s, int fd)
 {
 	static const char *const point[] = { "exec", "preinit", "postinit", "main" };

@@ -37,6 +37,9 @@ enum client_bkpts {
  * again, until it is killed or its keeper is. */
 pid_t client_of(struct board *b, pid_t victim, enum client_bkpts bkpts);
 
+/* Forks a client that takes hold of `victim` and keeps it until it is told to let go. */
+pid_t client_that_stays(struct board *b, pid_t victim, enum client_bkpts bkpts);
+
 /* Forks a client that creates its victim, on the board behind `fd`; else the same. */
 pid_t client_with_child(struct board *b, int fd, enum client_bkpts bkpts);
 

@@ -137,17 +137,20 @@ static bool is_text(const char *line, struct text *ret)
 	       !strstr(ret->path, "victim_one");
 }
 
-static void name_difference(pid_t pid, const struct text *t, const uint8_t *a,
-			    const uint8_t *b, size_t n)
+static char difference[4400]; /* the last one found, in words */
+
+static enum stress_text name_difference(const struct text *t, const uint8_t *a,
+					const uint8_t *b, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = n; i-- > 0;)
 		if (a[i] != b[i])
-			fail_msg("process %d: %s at 0x%lx holds 0x%02x, not 0x%02x", pid,
-				 t->path, t->start + i, a[i], b[i]);
+			snprintf(difference, sizeof(difference),
+				 "%s at 0x%lx holds 0x%02x, not 0x%02x", t->path,
+				 t->start + i, a[i], b[i]);
+	return TEXT_CHANGED;
 }
 
-/* False when the memory has gone. */
-static bool compare(pid_t pid, int mem, const struct text *t)
+static enum stress_text compare(int mem, const struct text *t)
 {
 	static uint8_t got[4 << 20], want[4 << 20];
 	size_t n = t->end - t->start;
@@ -159,10 +162,10 @@ static bool compare(pid_t pid, int mem, const struct text *t)
 	have = pread(fd, want, n, (off_t)t->offset);
 	close(fd);
 	if (have <= 0 || pread(mem, got, (size_t)have, (off_t)t->start) != have)
-		return false;
+		return TEXT_GONE;
 	if (memcmp(got, want, (size_t)have))
-		name_difference(pid, t, got, want, (size_t)have);
-	return true;
+		return name_difference(t, got, want, (size_t)have);
+	return TEXT_CLEAN;
 }
 
 static FILE *open_in_proc(pid_t pid, const char *name, int *ret_fd)
@@ -178,27 +181,37 @@ static FILE *open_in_proc(pid_t pid, const char *name, int *ret_fd)
 
 /* The descriptor for its memory is of the program that it runs now: after an exec it
  * reads nothing. Opened before the list and read after it, it cannot mix two. */
-bool stress_text_is_clean(pid_t pid)
+enum stress_text stress_look_at_text(pid_t pid)
 {
 	static struct text t;
 	static char line[5000];
-	bool there;
+	enum stress_text is = TEXT_GONE;
 	FILE *maps;
-	int mem, n = 0;
+	int mem;
 
 	open_in_proc(pid, "mem", &mem);
 	maps = open_in_proc(pid, "maps", NULL);
-	there = mem >= 0 && maps;
-	while (there && fgets(line, sizeof(line), maps))
-		if (is_text(line, &t)) {
-			there = compare(pid, mem, &t);
-			n++;
-		}
+	while (mem >= 0 && maps && fgets(line, sizeof(line), maps)) {
+		if (!is_text(line, &t))
+			continue;
+		is = compare(mem, &t);
+		if (is != TEXT_CLEAN)
+			break;
+	}
 	if (maps)
 		fclose(maps);
 	if (mem >= 0)
 		close(mem);
-	return there && n;
+	return is;
+}
+
+bool stress_text_is_clean(pid_t pid)
+{
+	enum stress_text is = stress_look_at_text(pid);
+
+	if (is == TEXT_CHANGED)
+		fail_msg("process %d: %s", pid, difference);
+	return is == TEXT_CLEAN;
 }
 
 /* --- main --------------------------------------------------------------------------- */

@@ -61,8 +61,16 @@ void stress_adopt(void);
 /* Reaps until there is no child left, 10 s at most. Calls fn for each. */
 void stress_reap(void (*fn)(pid_t pid, int status));
 
-/* Compares the text of every file that pid has mapped executable with the file: fails
- * the test where a byte differs. False: pid exec'd or ended meanwhile. */
+/* How the text of a process compares with the files that it has mapped executable. */
+enum stress_text {
+	TEXT_GONE,   /* it exec'd or ended meanwhile */
+	TEXT_CLEAN,  /* every byte is the file's */
+	TEXT_CHANGED /* there is a trap, or what one has left */
+};
+
+enum stress_text stress_look_at_text(pid_t pid);
+
+/* True when it is clean; fails the test when it has been changed. */
 bool stress_text_is_clean(pid_t pid);
 
 #endif

@@ -20,6 +20,7 @@ enum {
 struct board {
 	atomic_int end;     /* the victim is to end with its next turn */
 	atomic_int tied;    /* the victim is to die with its parent */
+	atomic_int settled; /* the victim is to stay what it is: no exec */
 	atomic_int victim;  /* its pid, written by itself */
 	atomic_long turns;  /* that it has begun */
 	atomic_ulong sum;   /* its checksum at the end */

@@ -7,7 +7,8 @@
  * In each turn 8 threads compute, a forked child and a spawned one do so too, a library
  * is opened and closed again; then the process becomes itself by exec, now by its main
  * thread and now by another, with the sum of all results in its arguments. FD is the
- * page of stress_board.h: `end` there ends it, status 42, with the sum in the page.
+ * page of stress_board.h: `end` there ends it, status 42, with the sum in the page;
+ * `settled`: without an exec from then on.
  *
  *	stress_work FD child SEED    is the spawned child: its result to stdout
  *
@@ -207,6 +208,10 @@ int main(int argc, char **argv)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	atomic_store(&board->victim, getpid());
 	sum = take_turn(sum);
+	while (!atomic_load(&board->end) && atomic_load(&board->settled)) {
+		turn++;
+		sum = take_turn(sum);
+	}
 	if (!atomic_load(&board->end))
 		go_on(sum);
 	atomic_store(&board->sum, sum);

@@ -22,8 +22,8 @@
  * The signal is one that the victim neither handles nor blocks. A thread that blocks it
  * all the same is hit *late*: the PC has left the address. The client is told so (a
  * breakpoint answered by default: it compares whole lists), and another signal is taken;
- * when none is left, the breakpoints become traps. A new thread is looked at a while
- * after its birth: C libraries begin one with every signal blocked.
+ * when none is left, the breakpoints become traps. Masks that block everything are looked
+ * at again before they are believed: C libraries begin a thread so, and fork so.
  */
 #include <errno.h>
 #include <signal.h>
@@ -43,7 +43,7 @@ enum {
 	/* An event costs 6 us to arm, 3 to close, 1 at each switch to its thread: beyond
 	 * this a trap is the lesser evil. */
 	MAX_LWPS = 64,
-	LOOK_NS = 50000000, /* after a birth */
+	LOOK_NS = 20000000, /* between looks */
 };
 
 static uint64_t sigbit(int sig)
@@ -65,6 +65,36 @@ static uint64_t blocked(struct lwp *l)
 	return procfs_status(l->v->pid, l->tid, &st) ? 0 : st.sigblk;
 }
 
+static uint64_t all_candidates(void)
+{
+	uint64_t set = 0;
+
+	for (size_t i = 0; i < sizeof(candidates) / sizeof(*candidates); i++)
+		set |= sigbit(candidates[i]);
+	return set;
+}
+
+static bool deaf(uint64_t mask)
+{
+	return (mask & all_candidates()) == all_candidates();
+}
+
+/* The signals of l that will not do. C libraries block all of them for moments, in fork
+ * and around the birth of a thread: in a victim that is to survive us that is not taken
+ * for its mask before some looks have found it so. One that dies with us has a trap. */
+static uint64_t heeded(struct lwp *l)
+{
+	uint64_t mask;
+
+	if (l->hw_fresh)
+		return 0;
+	mask = blocked(l);
+	if (!deaf(mask) || l->hw_deaf || l->v->klc)
+		return mask;
+	l->hw_fresh = HW_LOOKS;
+	return 0;
+}
+
 /* An unhandled signal that no LWP blocks and none was late with; 0 none. */
 static int choose(struct victim *v)
 {
@@ -76,7 +106,7 @@ static int choose(struct victim *v)
 		return 0;
 	no |= st.sigcgt;
 	for (struct lwp *l = v->lwps; l; l = l->next)
-		no |= l->hw_fresh ? 0 : blocked(l);
+		no |= heeded(l);
 	for (size_t i = 0; i < sizeof(candidates) / sizeof(*candidates); i++)
 		if (!(no & sigbit(candidates[i])))
 			return candidates[i];
@@ -385,23 +415,51 @@ void hw_born(struct lwp *l)
 		look_soon(v);
 }
 
-/* Threads born lately: does one block the signal? */
+/* Its mask, if that can be told by now. */
+static uint64_t look_at(struct lwp *l)
+{
+	uint64_t mask = blocked(l);
+
+	if (!deaf(mask))
+		l->hw_fresh = 0;
+	else if (--l->hw_fresh)
+		return 0;
+	l->hw_deaf = deaf(mask);
+	return mask;
+}
+
+/* Hits of a deaf LWP may have come to nothing: the client is to compare whole lists. The
+ * address is nobody's. */
+static void tell_unseen(struct victim *v)
+{
+	struct kp_event ev = event_make(v, v->lwps, KP_EV_BKPT);
+
+	ev.addr = UINT64_MAX;
+	ev.flags |= KP_EVF_DEFAULTED;
+	v->unseen = true;
+	event_send(v, &ev);
+}
+
+/* LWPs whose mask could not be told yet: does one block the signal? */
 static void look(struct victim *v)
 {
 	uint64_t no = 0;
 	int sig;
 
 	for (struct lwp *l = v->lwps; l; l = l->next)
-		no |= l->hw_fresh && !--l->hw_fresh ? blocked(l) : 0;
+		no |= l->hw_fresh ? look_at(l) : 0;
 	v->hw_look = 0;
 	look_soon(v);
 	if (!v->hw_sig || !(no & sigbit(v->hw_sig)))
 		return;
 	sig = choose(v);
-	if (sig)
+	if (sig) {
 		use_signal(v, sig);
-	else
-		retreat(v, "a new thread blocks every signal that would do");
+		return;
+	}
+	retreat(v, "a thread blocks every signal that would do");
+	if (v->lwps && v->phase == V_HELD)
+		tell_unseen(v);
 }
 
 void hw_tick(struct victim *v, uint64_t now)

@@ -18,7 +18,7 @@ struct victim;
 
 enum {
 	HW_MAX = 4,  /* debug registers of a thread */
-	HW_LOOKS = 2 /* lwp.hw_fresh of a new one */
+	HW_LOOKS = 5 /* lwp.hw_fresh of a new one */
 };
 
 /* Where an LWP is, as far as wait(2) has told. */
@@ -129,8 +129,9 @@ struct lwp {
 	/* what becomes pending when `pending` has been acted upon */
 	enum lwp_pending pend_next;
 	struct hw_event hw[HW_MAX]; /* by slot of the victim */
-	/* born lately: looks to come before its signal mask is taken for its own */
+	/* looks to come before its signal mask is taken for its own; 0 it is */
 	uint8_t hw_fresh;
+	bool hw_deaf; /* they have all found that it blocks every signal that would do */
 	uint8_t hw_hits; /* watchpoints hit and not told yet: bits by slot */
 };
 

@@ -546,12 +546,18 @@ static void late_hits_are_known(void)
 /* Breaks when the masks are not looked at. */
 static void blocked_from_the_first(void)
 {
+	struct hold *h;
 	pid_t pid;
 	struct seen seen;
 
 	new_board();
 	pid = start(be_deaf);
-	seen = let_go_and_watch(held(pid, THREADS, 0), pid);
+	await(atomic_load(&board->ready) == THREADS);
+	h = grab(pid, HOLD_KLC);
+	set(h, HOLD_BKPT_KERNEL);
+	assert_int_equal(hold_run(h, 0, 0, 0), 0);
+	usleep(50000); /* in which it would be upgraded */
+	seen = let_go_and_watch(h, pid);
 	assert_int_equal(seen.hits, THREADS * CALLS);
 	assert_int_equal(seen.late, 0);
 }

@@ -225,6 +225,16 @@ static bool step_done(struct lwp *l)
 	       (si.si_code == TRAP_TRACE || si.si_code == TRAP_BRKPT);
 }
 
+/* A repeated instruction stops after each of its turns, the PC on itself: it is one
+ * execution, and one hit. */
+static bool half_done(struct lwp *l)
+{
+	struct bkpt *b = l->v->client_step ? NULL : bkpt_find(l->v, l->step_pc);
+	uint64_t pc;
+
+	return b && b->insn.is_rep && !lwp_pc(l, &pc) && pc == l->step_pc;
+}
+
 bool step_trap(struct lwp *l, int sig)
 {
 	bool done = sig == SIGTRAP && (l->stepping || l->swallow_trace) && step_done(l);
@@ -233,6 +243,12 @@ bool step_trap(struct lwp *l, int sig)
 		if (done)
 			l->swallow_trace = false;
 		return done;
+	}
+	if (done && half_done(l)) {
+		lwp_forget(l);
+		l->state = LWP_RUNNING;
+		trace_step(l, 0);
+		return true;
 	}
 	finish(l); /* also when the instruction raised a fault: that is delivered */
 	return done;

@@ -111,6 +111,7 @@ static int adopt(struct victim *v, pid_t tid)
 		return -ENOMEM;
 	if (!v->nostop) {
 		l->holds |= HOLD_ALLSTOP;
+		restart_look(l);
 		trace_interrupt(l);
 	}
 	if (wait_claim(tid, &ev))

@@ -114,10 +114,15 @@ struct lwp {
 	bool deferred_group;     /* deferred: a group stop came meanwhile */
 	uint64_t passed;         /* a hit of this breakpoint with passed_sp is none; 0 */
 	uint64_t passed_sp;      /* passed: the stack pointer */
-	enum borrowing borrows;  /* see there */
-	uint64_t syscall_next;   /* borrows: what follows that instruction */
-	uint64_t syscall_at;     /* borrows: the instruction under the breakpoint */
-	uint32_t question;       /* seq of the open question, 0 none */
+	bool cut;               /* stands in a wait that we have broken off (restart.c) */
+	uint64_t began;         /* CLOCK_MONOTONIC ns when that wait began; 0 not known */
+	uint64_t until;         /* … when its time is up; 0 never, or not known */
+	uint64_t again_at;      /* sent back onto this system call; 0 */
+	uint64_t again_arg;     /* again_at: with this timeout */
+	enum borrowing borrows; /* see there */
+	uint64_t syscall_next;  /* borrows: what follows that instruction */
+	uint64_t syscall_at;    /* borrows: the instruction under the breakpoint */
+	uint32_t question;      /* seq of the open question, 0 none */
 	/* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
 	uint64_t question_end;
 	struct lwp *qnext, *qprev; /* in the list of open questions */
@@ -483,6 +488,16 @@ void rseq_leave(struct lwp *l, arch_regs_t *regs);
 void call_begin(struct victim *v, const struct kp_syscall *req);
 void call_wait(struct victim *v, const struct kp_header *req);
 void call_tick(struct victim *v, uint64_t now);
+
+/* --- restart.c --------------------------------------------------------------------- */
+
+void restart_look(struct lwp *l); /* l is about to be interrupted: since when it waits */
+/* l has stopped, by an interrupt of ours (sig 0) or on sig: was a wait broken off? */
+void restart_note(struct lwp *l, int sig);
+void restart_resume(struct lwp *l, int sig); /* l is let go: it waits on */
+void restart_entered(struct lwp *l);         /* it is in the call again */
+/* l has stopped before it had made the call again */
+void restart_undo(struct lwp *l, int sig);
 
 /* --- event.c ----------------------------------------------------------------------- */
 

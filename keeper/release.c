@@ -60,6 +60,7 @@ static void detach(struct lwp *l)
 {
 	if (slots_unmap(l))
 		return;
+	restart_resume(l, l->group ? 0 : l->sig);
 	lwp_flush(l);
 	if (trace_detach(l, l->group ? 0 : l->sig))
 		l->state = LWP_DYING; /* killed: its end will be reported */

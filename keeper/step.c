@@ -106,8 +106,11 @@ static void begin(struct lwp *l)
 		return; /* its turn comes when the other is done */
 	v->stepper = l;
 	for (struct lwp *m = v->lwps; m; m = m->next)
-		if (m != l && m->state == LWP_RUNNING && !m->interrupted && !m->in_vfork)
+		if (m != l && m->state == LWP_RUNNING && !m->interrupted &&
+		    !m->in_vfork) {
+			restart_look(m);
 			trace_interrupt(m);
+		}
 	step_ready(v);
 }
 

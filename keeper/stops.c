@@ -400,6 +400,7 @@ static void resume_now(struct lwp *l)
 {
 	int sig = l->sig;
 
+	restart_resume(l, sig);
 	lwp_flush(l);
 	if (!l->stop_event && sig != l->requeued)
 		l->requeued = 0;
@@ -407,7 +408,7 @@ static void resume_now(struct lwp *l)
 	l->reported = 0;
 	lwp_forget(l);
 	l->state = LWP_RUNNING;
-	if (l->borrows)
+	if (l->borrows || l->again_at)
 		trace_syscall(l);
 	else
 		trace_cont(l, sig);
@@ -495,17 +496,23 @@ static void on_event(struct lwp *l, int event, int sig)
 static void take_in(struct lwp *l, int event, int sig)
 {
 	enum slot_verdict slot = slot_take_in(l, event ? 0 : sig);
+	pid_t tid = l->tid;
 
 	if (slot == SLOT_RUNS)
 		return;
 	if (l->borrows)
 		borrow_broken(l, event ? 0 : sig);
+	if (l->again_at)
+		restart_undo(l, event ? 0 : sig);
 	if (!event || event == PTRACE_EVENT_STOP)
 		borrow_restarts(l, event ? 0 : sig);
 	if (event)
 		on_event(l, event, sig);
 	else if (slot == SLOT_STANDS)
 		on_signal(l, sig);
+	if (lwp_find(tid) == l && l->state == LWP_STOPPED &&
+	    (!event || event == PTRACE_EVENT_STOP))
+		restart_note(l, event ? 0 : sig);
 }
 
 void stops_react(struct lwp *l, int status)
@@ -529,7 +536,7 @@ void stops_react(struct lwp *l, int status)
 	if (l->inject && inject_stop(l, event, WSTOPSIG(status)))
 		return;
 	if (WSTOPSIG(status) == (SIGTRAP | 0x80))
-		borrow_syscall(l);
+		l->again_at ? restart_entered(l) : borrow_syscall(l);
 	else
 		take_in(l, event, WSTOPSIG(status));
 	if (lwp_find(tid) != l)

@@ -103,8 +103,10 @@ bool victim_standing(const struct victim *v)
 static void hold_lwp(struct lwp *l)
 {
 	l->holds |= HOLD_ALLSTOP;
-	if (lwp_moving(l) && !l->interrupted && !l->stepping)
-		trace_interrupt(l);
+	if (!lwp_moving(l) || l->interrupted || l->stepping)
+		return;
+	restart_look(l);
+	trace_interrupt(l);
 }
 
 void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr)

@@ -108,6 +108,7 @@ struct board {
 	atomic_ulong values;         /* sum of what they carried */
 	atomic_ulong rounds;         /* of a victim that goes on until it is stopped */
 	atomic_int wrong;            /* something that must not be */
+	atomic_int ready;            /* the victim has its handlers */
 	atomic_int go, stop;         /* the victim is to begin, to end */
 };
 
@@ -208,10 +209,12 @@ static pid_t start_victim(void (*run)(unsigned), unsigned arg)
 
 	if (pid) {
 		assert_true(pid > 0);
+		await(atomic_load(&board->ready));
 		return pid;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	handle_signals();
+	atomic_store(&board->ready, 1);
 	wait_to_go();
 	run(arg);
 	_exit(7);

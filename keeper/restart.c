@@ -108,7 +108,10 @@ static ssize_t read_file(pid_t pid, pid_t tid, const char *name, char buf[LINE])
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", pid, tid, name);
+	if (pid == tid) /* two names less to look up: 1 us */
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	else
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", pid, tid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -215,6 +218,8 @@ static const struct wait_call *broken(struct lwp *l, arch_regs_t **ret_regs)
 
 	if (a->reg_sysorig == ARCH_NOREG || l->inject)
 		return NULL;
+	if (l->v->phase == V_ATTACHING && l->tid == l->v->pid && lwp_regs(l, ret_regs))
+		return NULL; /* wanted for the reply in any case */
 	if (l->regs_valid)
 		nr = arch_reg_get(&l->regs, a->reg_sysorig);
 	else if (trace_getreg(l, a->reg_sysorig, &nr))

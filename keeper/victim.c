@@ -200,6 +200,8 @@ static void find_dying(struct victim *v, uint64_t now)
 		v->stop_since = now;
 	if (now - v->stop_since < PATIENCE_NS)
 		return;
+	if (v->phase == V_ATTACHING && !attach_is_whole(v))
+		return;
 	for (struct lwp *l = v->lwps; l; l = l->next) {
 		char st;
 
@@ -215,8 +217,7 @@ void victim_tick(struct victim *v, uint64_t now)
 {
 	if (v->phase == V_ATTACHING && !v->seized)
 		attach_continue(v);
-	else if (v->stopping && !v->stopped &&
-		 (v->phase != V_ATTACHING || attach_is_whole(v)))
+	else if (v->stopping && !v->stopped)
 		find_dying(v, now);
 	if (v->stopping && !v->stopped)
 		victim_check_stopped(v);

@@ -467,8 +467,8 @@ bool slot_passes(struct lwp *l, uint64_t addr); /* it is that one */
 void slot_abandon(struct lwp *l);               /* l is gone */
 void slots_bury(struct victim *v);              /* all stand: frees unused slots */
 void slots_forget(struct victim *v);            /* the address space is gone */
-/* l is about to be detached: the last one unmaps the pages first. True: it is at it */
-bool slots_unmap(struct lwp *l);
+/* all stand, for a release: true: an LWP unmaps a page, and will stand again */
+bool slots_unmap(struct victim *v);
 
 /* l stands on b, a system call: by another such instruction */
 bool borrow_enter(struct lwp *l, struct bkpt *b);

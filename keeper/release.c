@@ -52,14 +52,12 @@ static void begin_kill(struct victim *v)
  * else's stop is in force, which the kernel keeps. */
 static bool one_by_one(const struct victim *v)
 {
-	return v->phase == V_RELEASING &&
+	return v->phase == V_RELEASING && !v->slots &&
 	       (v->release_mode != KP_RELEASE_STOP || v->outstop);
 }
 
 static void detach(struct lwp *l)
 {
-	if (slots_unmap(l))
-		return;
 	restart_resume(l, l->group ? 0 : l->sig);
 	lwp_flush(l);
 	if (trace_detach(l, l->group ? 0 : l->sig))
@@ -136,10 +134,7 @@ static void detach_all(struct victim *v)
 {
 	v->phase = V_RELEASING;
 	detach_standing(v);
-	/* The last one may have our pages to unmap first: then once more. */
-	v->stopped = victim_standing(v);
-	if (v->stopped)
-		answer(v, 0);
+	answer(v, 0);
 }
 
 static void begin_hang(struct victim *v)
@@ -160,6 +155,10 @@ static bool in_group_stop(const struct victim *v)
 void release_standing(struct victim *v)
 {
 	bkpt_lift_all(v);
+	if (slots_unmap(v)) {
+		v->stopped = false; /* once more when that is done */
+		return;
+	}
 	if (v->phase == V_HANGING) {
 		if (in_group_stop(v))
 			detach_all(v);

@@ -6,8 +6,8 @@
  *
  * Slots live in pages that the victim maps for us (inject.c, by the LWP that has come to
  * the breakpoint first), readable and executable, written through /proc/PID/mem, not
- * inherited by forked children, and unmapped by the last LWP that a release lets go. A
- * page is placed by a hint, since a RIP-relative operand reaches two gigabytes; the
+ * inherited by forked children, and unmapped at a release, when every LWP stands. A page
+ * is placed by a hint, since a RIP-relative operand reaches two gigabytes; the
  * kernel chooses another place if that one is taken, and we ask again elsewhere if it is
  * too far.
  *
@@ -344,11 +344,16 @@ bool slot_passes(struct lwp *l, uint64_t addr)
 	return yes;
 }
 
-static bool was_sent(struct lwp *l)
+/* Not a fault of the instruction. (si_code tells nothing of other signals: the kernel
+ * sends SIGCHLD and SIGALRM with a positive one.) */
+static bool was_sent(struct lwp *l, int sig)
 {
+	bool may = sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE ||
+		   sig == SIGTRAP || sig == SIGSYS;
 	siginfo_t si;
 
-	return trace_siginfo(l, &si) || si.si_code <= 0 || si.si_signo == SIGTRAP;
+	return !may || trace_siginfo(l, &si) ||
+	       (si.si_code <= 0 && si.si_signo != SIGTRAP);
 }
 
 /* The deferred signal is what l stops on now. */
@@ -403,7 +408,7 @@ enum slot_verdict slot_take_in(struct lwp *l, int sig)
 	}
 	if (stepped && !sig)
 		return step_ended(l, 0);
-	if (s && !stepped && sig && pc == at && !s->insn.is_rep && was_sent(l) &&
+	if (s && !stepped && sig && pc == at && !s->insn.is_rep && was_sent(l, sig) &&
 	    defer(l, sig))
 		return SLOT_RUNS;
 	if (s)
@@ -415,24 +420,23 @@ enum slot_verdict slot_take_in(struct lwp *l, int sig)
 
 static void page_gone(struct lwp *l, int err, int64_t ret)
 {
-	(void)l, (void)err, (void)ret; /* it is settled: the next page, or its detach */
+	(void)l, (void)err, (void)ret; /* it is settled, and so the release goes on */
 }
 
-bool slots_unmap(struct lwp *l)
+/* Every LWP stands, so none is in a slot. One in a group stop is not let out of it. */
+bool slots_unmap(struct victim *v)
 {
-	struct victim *v = l->v;
 	struct slot_page *p = v->slots;
-	uint64_t args[6] = { 0, PAGE };
-	int rc;
+	uint64_t args[6] = { p ? p->addr : 0, PAGE };
 
-	if (!p || l->group || !v->syscall_insn)
-		return false;
-	for (struct lwp *m = v->lwps; m; m = m->next)
-		if (m != l && m->state != LWP_DYING)
-			return false; /* not the last */
-	args[0] = p->addr;
-	v->slots = p->next;
-	free(p);
-	rc = inject_begin(l, v->syscall_insn, SYS_munmap, args, page_gone);
-	return !rc;
+	for (struct lwp *l = v->lwps; p && l; l = l->next) {
+		if (l->state != LWP_STOPPED || l->group ||
+		    inject_begin(l, v->syscall_insn, SYS_munmap, args, page_gone))
+			continue;
+		v->slots = p->next;
+		free(p);
+		return true;
+	}
+	slots_forget(v);
+	return false;
 }

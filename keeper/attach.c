@@ -343,6 +343,10 @@ void attach_begin(struct victim *v, const struct kp_attach *req, int pidfd)
 		attach_child(v);
 		return;
 	}
+	if (req->flags & KP_ATTACH_ADOPT) {
+		follow_adopt(v);
+		return;
+	}
 	if (held_already(v)) {
 		attach_fail(v, -EBUSY, "this process holds it already");
 		return;

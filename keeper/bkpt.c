@@ -179,7 +179,7 @@ static int put(struct victim *v, struct bkpt *b)
 
 bool bkpt_plantable(const struct victim *v)
 {
-	return !v->lifted && !v->vforks && v->phase == V_HELD;
+	return !v->lifted && !v->vforks && !v->borrows && v->phase == V_HELD;
 }
 
 static void set_flags(struct bkpt *b, const struct kp_bkpt *req)

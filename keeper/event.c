@@ -201,7 +201,7 @@ void event_ask(struct lwp *l, struct kp_event *ev)
 /* While its victim is stopped as a whole, a question waits: the stop was asked for. */
 static bool waits(const struct lwp *l)
 {
-	return l->v->stopping || l->question_end == UINT64_MAX;
+	return (l->role == LWP_MEMBER && l->v->stopping) || l->question_end == UINT64_MAX;
 }
 
 void event_defaults(uint64_t now)
@@ -216,7 +216,10 @@ void event_defaults(uint64_t now)
 		       l->question);
 		l->v->unattended = l->v->unseen = true;
 		event_answered(l);
-		stops_settle(l);
+		if (l->role == LWP_CHILD)
+			follow_default(l);
+		else
+			stops_settle(l);
 		next = K.questions; /* the resume may have closed others */
 	}
 }

@@ -131,6 +131,7 @@ struct lwp {
 	int stop_event;
 	int requeued; /* signal, delivered, that the kernel will show once more; 0 */
 	struct inject *inject; /* a system call that it runs for us; NULL none */
+	bool shares;           /* CHILD: of vfork, in its parent's memory */
 	/* what becomes pending when `pending` has been acted upon */
 	enum lwp_pending pend_next;
 	struct hw_event hw[HW_MAX]; /* by slot of the victim */
@@ -207,7 +208,9 @@ struct victim {
 	unsigned nchildren;         /* forked children not yet set free */
 	/* members waiting for vfork children: traps are out */
 	unsigned vforks;
-	bool lifted;             /* parked: traps are out until a run */
+	bool lifted; /* parked: traps are out until a run */
+	/* a followed vfork child: the memory is its parent's until its exec */
+	bool borrows;
 	struct slot_page *slots; /* pages of copied instructions; owned */
 	struct lwp *slot_maker;  /* maps a page now; NULL none */
 	unsigned slot_attempt;   /* slot_maker: places tried */
@@ -289,6 +292,7 @@ int trace_getmask(struct lwp *l, uint64_t *ret);
 int trace_setmask(struct lwp *l, uint64_t mask);
 int trace_message(struct lwp *l, unsigned long *ret);
 int trace_options(struct lwp *l, unsigned options);
+int trace_detach_tid(pid_t tid); /* of no LWP that we know */
 int trace_poke(pid_t tid, uint64_t addr, const void *bytes, size_t len);
 unsigned trace_base_options(const struct victim *v);
 
@@ -297,6 +301,7 @@ unsigned trace_base_options(const struct victim *v);
 struct lwp *lwp_find(pid_t tid);
 /* NULL: no memory */
 struct lwp *lwp_new(struct victim *v, pid_t tid, enum lwp_role role);
+void lwp_adopt(struct lwp *l, struct victim *v); /* a child becomes v's member */
 void lwp_free(struct lwp *l);
 void lwp_rename(struct lwp *l, pid_t tid);
 bool lwp_moving(const struct lwp *l); /* may still execute, or its stop is not seen */
@@ -343,11 +348,28 @@ bool wait_for(pid_t tid, struct wait_event *ret); /* that one */
 void wait_dispatch(const struct wait_event *ev);  /* to its LWP, or kept for it */
 /* a stop that came before its LWP */
 bool wait_claim(pid_t tid, struct wait_event *ret);
+/* the next stop that nobody has claimed since before `since` */
+bool wait_unclaimed(uint64_t since, struct wait_event *ret);
+/* there are such: the loop ticks */
+bool wait_unsettled(void);
 void stops_react(struct lwp *l, int status);
 void stops_resume(struct lwp *l); /* resumes when nothing holds it */
 void stops_settle(struct lwp *l); /* it stands: held, or resumed */
 /* an EVENT_STOP with sig: somebody else's stop begins or ends */
 void stops_note_group(struct lwp *l, int sig);
+
+/* --- follow.c ---------------------------------------------------------------------- */
+
+void follow_free(struct lwp *child);   /* cleaned, detached, forgotten */
+void follow_stands(struct lwp *child); /* its first stop */
+/* asks for the fate of a newborn; false: nobody wants to know */
+bool follow_ask(struct lwp *child, struct kp_event *ev);
+void follow_default(struct lwp *child); /* its question is over */
+void follow_answer(struct victim *v, const struct kp_answer *a);
+void follow_abandon(struct victim *v); /* let go, or killed: so are held children */
+void follow_adopt(struct victim *v);   /* makes a held child of anybody's v's */
+void follow_ghost(struct victim *v);   /* it has ended */
+void follow_orphans(uint64_t now);
 
 /* --- bkpt.c ------------------------------------------------------------------------ */
 

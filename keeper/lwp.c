@@ -44,6 +44,17 @@ struct lwp *lwp_find(pid_t tid)
 	return *slot(tid);
 }
 
+static void link_member(struct lwp *l)
+{
+	struct victim *v = l->v;
+
+	l->next = v->lwps;
+	if (v->lwps)
+		v->lwps->prev = l;
+	v->lwps = l;
+	v->nlwps++;
+}
+
 struct lwp *lwp_new(struct victim *v, pid_t tid, enum lwp_role role)
 {
 	struct lwp *l = calloc(1, sizeof(*l));
@@ -56,15 +67,10 @@ struct lwp *lwp_new(struct victim *v, pid_t tid, enum lwp_role role)
 	l->role = role;
 	l->hash_next = *s;
 	*s = l;
-	if (role == LWP_MEMBER) {
-		l->next = v->lwps;
-		if (v->lwps)
-			v->lwps->prev = l;
-		v->lwps = l;
-		v->nlwps++;
-	} else {
+	if (role == LWP_MEMBER)
+		link_member(l);
+	else
 		v->nchildren++;
-	}
 	return l;
 }
 
@@ -77,6 +83,14 @@ static void unlink_member(struct lwp *l)
 	else
 		l->v->lwps = l->next;
 	l->v->nlwps--;
+}
+
+void lwp_adopt(struct lwp *l, struct victim *v)
+{
+	l->v->nchildren--;
+	l->v = v;
+	l->role = LWP_MEMBER;
+	link_member(l);
 }
 
 void lwp_free(struct lwp *l)

@@ -41,6 +41,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "keeper/keeper.h"
@@ -181,6 +182,8 @@ static int timeout_ms(void)
 	for (struct victim *v = K.victims; v; v = v->next)
 		if (busy(v))
 			return TICK_MS;
+	if (K.closing || wait_unsettled())
+		return TICK_MS;
 	if (other < end)
 		end = other;
 	if (end == UINT64_MAX)
@@ -197,6 +200,7 @@ static void tick(void)
 		if (busy(v))
 			victim_tick(v, now);
 	event_defaults(now);
+	follow_orphans(now);
 	hw_ticks(now);
 }
 
@@ -250,11 +254,21 @@ static void react(const struct epoll_event *e)
 	}
 }
 
+/* Of a victim that has been killed a newborn may still be on its way to its first
+ * stop: as long as the kernel knows of somebody that we trace. */
+static bool orphans_to_come(void)
+{
+	siginfo_t si;
+
+	return wait_unsettled() ||
+	       !waitid(P_ALL, 0, &si, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL);
+}
+
 static void loop(void)
 {
 	struct epoll_event events[NEVENTS];
 
-	while (!K.closing || K.victims) {
+	while (!K.closing || K.victims || orphans_to_come()) {
 		int n = epoll_wait(K.epoll, events, NEVENTS, timeout_ms());
 
 		if (K.fatal)

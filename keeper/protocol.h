@@ -104,6 +104,9 @@ enum {
 	/* the sender itself, a child about to exec: seized, not stopped; the reply
 	 * comes at once; its first exec is STOPPED, why EXEC */
 	KP_ATTACH_CHILD = 4,
+	/* a child that is held at its birth (FORK with HELD): becomes this victim;
+	 * with NOSTOP */
+	KP_ATTACH_ADOPT = 8,
 };
 
 struct kp_attach {
@@ -266,6 +269,7 @@ enum kp_event_kind {
 	KP_EV_CONTINUE,
 	KP_EV_EXIT,
 	KP_EV_LOST,
+	KP_EV_BIRTH,
 	KP_EV_NKINDS
 };
 
@@ -289,7 +293,8 @@ enum {
 enum {
 	KP_WANT_THREADS = 1,
 	KP_WANT_SIGNALS = 2,
-	KP_WANT_FORKS = 4
+	KP_WANT_FORKS = 4,
+	KP_WANT_FOLLOW = 8
 };
 
 #endif

@@ -41,6 +41,7 @@ static void close_questions(struct victim *v)
 static void begin_kill(struct victim *v)
 {
 	v->phase = V_KILLING;
+	follow_abandon(v);
 	if (v->nlwps)
 		kill(v->pid,
 		     SIGKILL); /* ours and not reaped: the pid cannot be another's */
@@ -96,6 +97,7 @@ void release_begin(struct victim *v, int mode, const struct kp_header *req)
 	v->release_mode = mode;
 	v->deadline = clock_mono() + RELEASE_MS * 1000000ull;
 	if (v->ended) {
+		follow_abandon(v);
 		release_gone(v);
 		return;
 	}
@@ -105,6 +107,7 @@ void release_begin(struct victim *v, int mode, const struct kp_header *req)
 	}
 	v->phase = V_RELEASING;
 	inject_abort(v);
+	follow_abandon(v);
 	close_questions(v);
 	bkpt_lift_all(v);
 	hw_drop_all(v);

@@ -129,6 +129,8 @@ static void do_answer(struct victim *v, const union packet *p)
 {
 	struct lwp *l = victim_lwp(v, p->h.tid);
 
+	if (!l)
+		follow_answer(v, &p->answer);
 	if (!l || !l->question || l->question != p->answer.question)
 		return; /* answered by default, or gone */
 	event_answered(l);

@@ -53,6 +53,7 @@ static void victim_ended(struct victim *v, pid_t tid, int status)
 	ev.tid = tid;
 	ev.status = status;
 	log_at(LOG_KEEP, 1, v->pid, tid, "ended, status 0x%x", (unsigned)status);
+	follow_ghost(v);
 	bkpt_forget_all(v);
 	while (v->lwps)
 		lwp_free(v->lwps);
@@ -106,14 +107,6 @@ static void ended(struct lwp *l, int status)
 
 /* --- births ------------------------------------------------------------------------ */
 
-static void set_child_free(struct lwp *l)
-{
-	if (l->forked_copy)
-		bkpt_clean_child(l->v, l->tid);
-	trace_detach(l, 0);
-	lwp_free(l);
-}
-
 static bool thread_of(pid_t pid, pid_t tid)
 {
 	return syscall(SYS_tgkill, pid, tid, 0) == 0;
@@ -160,15 +153,17 @@ static void process_born(struct lwp *parent, pid_t tid, int event)
 	}
 	ev.child = tid;
 	ev.what = event;
-	if (v->want & KP_WANT_FORKS)
-		event_send(v, &ev);
-	if (!l)
-		return;
 	/* Now, and not at its first stop: the victim may be let go, exec or end before
 	 * that, and with it goes the list of what is to be cleaned. It has not executed
 	 * anything yet. */
-	l->forked_copy = event != PTRACE_EVENT_VFORK && bkpt_clean_child(v, tid);
-	claim_first_stop(l);
+	if (l) {
+		l->shares = event == PTRACE_EVENT_VFORK;
+		l->forked_copy = !l->shares && bkpt_clean_child(v, tid);
+	}
+	if (!(l && follow_ask(l, &ev)) && (v->want & KP_WANT_FORKS))
+		event_send(v, &ev);
+	if (l)
+		claim_first_stop(l);
 }
 
 /* A thread that is gone again: its two events are told all the same. */
@@ -232,7 +227,7 @@ static void on_exec(struct lwp *l)
 	l->in_vfork = l->group = false;
 	l->reported = 0;
 	v->vforks = 0;
-	v->lifted = false;
+	v->lifted = v->borrows = false;
 	bkpt_forget_all(v);
 	v->syscall_insn = 0;
 	if (v->creating) {
@@ -530,7 +525,7 @@ void stops_react(struct lwp *l, int status)
 	lwp_forget(l);
 	l->stop_event = event ? event : WSTOPSIG(status) & 0x80 ? SIGTRAP | 0x80 : 0;
 	if (l->role == LWP_CHILD) {
-		set_child_free(l);
+		follow_stands(l);
 		return;
 	}
 	if (l->inject && inject_stop(l, event, WSTOPSIG(status)))

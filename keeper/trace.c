@@ -69,6 +69,11 @@ int trace_detach(struct lwp *l, int sig)
 		    "DETACH", sig);
 }
 
+int trace_detach_tid(pid_t tid)
+{
+	return done(ptrace(PTRACE_DETACH, tid, 0, 0), tid, tid, "DETACH", 0);
+}
+
 int trace_getregs(struct lwp *l, arch_regs_t *ret)
 {
 	struct iovec iov = { ret, sizeof(*ret) };

@@ -14,6 +14,7 @@
 struct early {
 	struct early *next;   /* singly linked */
 	struct wait_event ev; /* what wait(2) said */
+	uint64_t since;       /* monotonic ns */
 };
 
 static struct early *early;
@@ -59,6 +60,7 @@ static void keep_early(const struct wait_event *ev)
 	if (!e)
 		return;
 	e->ev = *ev;
+	e->since = clock_mono();
 	e->next = early;
 	early = e;
 }
@@ -76,6 +78,19 @@ bool wait_claim(pid_t tid, struct wait_event *ret)
 		return true;
 	}
 	return false;
+}
+
+bool wait_unclaimed(uint64_t since, struct wait_event *ret)
+{
+	for (struct early *e = early; e; e = e->next)
+		if (e->since < since)
+			return wait_claim(e->ev.tid, ret);
+	return false;
+}
+
+bool wait_unsettled(void)
+{
+	return early;
 }
 
 /* The victim whose leader tid is: its LWP may have been dropped as a zombie before an

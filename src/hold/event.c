@@ -25,6 +25,7 @@ SAME(HOLD_EV_OUTSTOP, KP_EV_OUTSTOP);
 SAME(HOLD_EV_CONTINUE, KP_EV_CONTINUE);
 SAME(HOLD_EV_EXIT, KP_EV_EXIT);
 SAME(HOLD_EV_LOST, KP_EV_LOST);
+SAME(HOLD_EV_BIRTH, KP_EV_BIRTH);
 SAME(HOLD_EV_NKINDS, KP_EV_NKINDS);
 SAME(HOLD_WHY_REQUESTED, KP_WHY_REQUESTED);
 SAME(HOLD_WHY_PARK, KP_WHY_PARK);
@@ -39,7 +40,7 @@ SAME(HOLD_EVF_UNSEEN, KP_EVF_UNSEEN);
 
 static const char *const kind_name[HOLD_EV_NKINDS] = {
 	"stopped", "bkpt",    "exec",     "fork", "thread-start", "thread-exit",
-	"signal",  "outstop", "continue", "exit", "lost",
+	"signal",  "outstop", "continue", "exit", "lost",         "birth",
 };
 
 int event_parse(const struct kp_event *ev, size_t len, struct hold_event *ret)

@@ -29,7 +29,8 @@ _Static_assert((int)HOLD_RELEASE_RUN == (int)KP_RELEASE_RUN &&
 		       (int)HOLD_RELEASE_KILL == (int)KP_RELEASE_KILL,
 	       "release modes");
 _Static_assert((int)HOLD_NOSTOP == (int)KP_ATTACH_NOSTOP &&
-		       (int)HOLD_KLC == (int)KP_ATTACH_KLC,
+		       (int)HOLD_KLC == (int)KP_ATTACH_KLC &&
+		       (int)HOLD_ADOPT == (int)KP_ATTACH_ADOPT,
 	       "attach flags");
 
 /* --- grab --------------------------------------------------------------------------- */
@@ -88,7 +89,8 @@ static int attach(struct wish *w, struct hold *h, struct connection *c,
 		  struct hold_event *ret_first, struct hold_fault *fault)
 {
 	struct kp_attach req = { .pid = w->pid,
-				 .flags = w->flags & (HOLD_NOSTOP | HOLD_KLC),
+				 .flags =
+					 w->flags & (HOLD_NOSTOP | HOLD_KLC | HOLD_ADOPT),
 				 .deadline_ms = w->deadline_ms,
 				 .question_ms = PATIENCE_MS };
 	int64_t end = hold_clock_ms() + w->deadline_ms + MARGIN_MS;

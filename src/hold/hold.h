@@ -41,7 +41,9 @@ enum hold_event_kind {
 	HOLD_EV_EXEC,    /* question: the process has exec'd; breakpoints are forgotten;
 			    `child` = former tid */
 	HOLD_EV_FORK, /* `child` was made by fork, vfork or clone (`what`: PTRACE_EVENT_*)
-			 and runs free */
+			 and runs free; with QUESTION (HOLD_WANT_FOLLOW) it is held: the
+			 answer is hold_grab() with HOLD_ADOPT, or hold_answer() with
+			 tid = `child`: let go */
 	HOLD_EV_THREAD_START, /* tid is new */
 	HOLD_EV_THREAD_EXIT,  /* tid has ended, the process goes on */
 	HOLD_EV_SIGNAL,       /* `sig` was delivered to tid unchanged */
@@ -50,6 +52,9 @@ enum hold_event_kind {
 	HOLD_EV_EXIT, /* the process is gone; `status` as from wait(2). The last event. */
 	HOLD_EV_LOST, /* the keeper no longer controls it (`what`: errno). The last
 		       * event. */
+	HOLD_EV_BIRTH, /* question, the first event of an adopted child: it has not
+			* executed anything; `child` is its parent, `what` 1: of vfork, its
+			* memory is the parent's until it execs (breakpoints wait) */
 	HOLD_EV_NKINDS
 };
 
@@ -102,6 +107,9 @@ enum {
 	HOLD_KLC = 2,    /* kill on last close; else run on last close */
 	HOLD_BORROW =
 		4, /* the pidfd stays open until the release: the hold makes no copy */
+	/* grab: a child that a FORK question holds, with NOSTOP; -ESRCH: too late.
+	 * Its first event is BIRTH */
+	HOLD_ADOPT = 8,
 };
 
 /* What went wrong, for a sentence: filled on failure when the caller gives one. */
@@ -208,6 +216,7 @@ enum {
 	HOLD_WANT_THREADS = 1, /* THREAD_START and THREAD_EXIT */
 	HOLD_WANT_SIGNALS = 2, /* SIGNAL */
 	HOLD_WANT_FORKS = 4,   /* FORK */
+	HOLD_WANT_FOLLOW = 8,  /* FORK as a question: children are held */
 };
 
 /* Which informational events are sent (none at first; OUTSTOP, CONTINUE, EXIT, LOST

@@ -21,7 +21,8 @@ _Static_assert((int)HOLD_RUN_STEP == (int)KP_RUN_STEP &&
 	       "run flags");
 _Static_assert((int)HOLD_WANT_THREADS == (int)KP_WANT_THREADS &&
 		       (int)HOLD_WANT_SIGNALS == (int)KP_WANT_SIGNALS &&
-		       (int)HOLD_WANT_FORKS == (int)KP_WANT_FORKS,
+		       (int)HOLD_WANT_FORKS == (int)KP_WANT_FORKS &&
+		       (int)HOLD_WANT_FOLLOW == (int)KP_WANT_FOLLOW,
 	       "wanted events");
 _Static_assert((int)HOLD_RESUME == (int)KP_VERDICT_RESUME &&
 		       (int)HOLD_PARK == (int)KP_VERDICT_PARK,

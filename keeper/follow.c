@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Children of a victim: set free, or held until the client has decided.
+ *
+ * A process that a victim makes is traced from its birth (PTRACE_O_TRACEFORK and its
+ * like) and stands before its first instruction. Its copy of our traps is cleaned there.
+ * Without KP_WANT_FOLLOW it is then detached. With it the FORK event is a *question*
+ * whose LWP is the child: the parent runs on, the child waits. The client answers in
+ * one of three ways. KP_ATTACH with KP_ATTACH_ADOPT: the LWP moves into a victim of its
+ * own, with sockets of its own, and was never detached on the way; its first event is
+ * the question BIRTH, so that breakpoints can be set before it executes anything.
+ * KP_ANSWER: set free. Nothing within the patience: set free. Both questions have the
+ * defaults of every other, so a client that stands still freezes nobody.
+ *
+ * A vfork child *borrows* its parent's memory until it execs: while it does, traps stay
+ * out of it (victim.borrows), its own as well as, since the parent waits, the parent's.
+ *
+ * The parent is killed at last close: so are children that nobody has adopted yet,
+ * those that are born at that instant too (the client was promised that the family goes
+ * with it). A parent that is released, or ends by itself, sets them free.
+ *
+ * Orphans. A parent that is killed in the middle of a fork never tells of its child: the
+ * kernel drops the event with it, but the child is ours, stopped, and has our traps. So
+ * of each victim that ends a *ghost* is kept for a second: what was planted where, and
+ * whether its children were to die. A newborn that nobody claims within 30 ms is cleaned
+ * by the ghosts (only where a trap stands at an address of theirs) and let go, or killed,
+ * by the youngest.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <unistd.h>
+
+#include "keeper/keeper.h"
+#include "os/procfs.h"
+#include "util/log.h"
+#include "util/scope.h"
+
+enum {
+	CHILD_MS = 100, /* patience where the victim's own questions wait for ever */
+	ORPHAN_NS = 30000000,
+	GHOST_NS = 1000000000,
+};
+
+/* What is left of a victim that has ended. */
+struct ghost {
+	struct ghost *next; /* younger ones first */
+	uint64_t end;       /* monotonic ns: to be forgotten then */
+	bool kill;          /* its children were to die with it */
+	size_t n;           /* traps */
+	struct {
+		uint64_t addr;                /* where */
+		uint8_t bytes[ARCH_INSN_MAX]; /* the program's own */
+	} trap[];                             /* that may be in the text of a child */
+};
+
+static struct ghost *ghosts;
+
+/* --- held children ----------------------------------------------------------------- */
+
+void follow_free(struct lwp *l)
+{
+	if (l->forked_copy)
+		bkpt_clean_child(l->v, l->tid);
+	trace_detach(l, 0);
+	lwp_free(l);
+}
+
+void follow_stands(struct lwp *l)
+{
+	if (!l->holds)
+		follow_free(l);
+}
+
+bool follow_ask(struct lwp *child, struct kp_event *ev)
+{
+	struct victim *v = child->v;
+
+	if (!(v->want & KP_WANT_FOLLOW))
+		return false;
+	if (v->phase == V_KILLING)
+		kill(child->tid, SIGKILL);
+	if (v->phase != V_HELD)
+		return false;
+	event_ask(child, ev);
+	if (child->question && !v->patience_ms)
+		child->question_end = clock_mono() + CHILD_MS * 1000000ull;
+	return true;
+}
+
+/* A question of l's, a child, is over without adoption. */
+void follow_default(struct lwp *l)
+{
+	if (l->state == LWP_STOPPED)
+		follow_free(l);
+}
+
+void follow_answer(struct victim *v, const struct kp_answer *a)
+{
+	struct lwp *l = lwp_find(a->h.tid);
+
+	if (!l || l->v != v || l->role != LWP_CHILD || l->question != a->question ||
+	    !l->question)
+		return;
+	event_answered(l);
+	follow_default(l);
+}
+
+void follow_abandon(struct victim *v)
+{
+	bool kill_them = v->release_mode == KP_RELEASE_KILL;
+	struct lwp *next;
+
+	for (struct lwp *l = K.questions; l; l = next) {
+		next = l->qnext;
+		if (l->v != v || l->role != LWP_CHILD)
+			continue;
+		event_answered(l);
+		if (kill_them)
+			kill(l->tid, SIGKILL); /* its end will be waited for */
+		else
+			follow_default(l);
+	}
+}
+
+/* --- adoption ---------------------------------------------------------------------- */
+
+static void ask_birth(struct victim *v, struct lwp *l, pid_t parent)
+{
+	struct kp_event ev = event_make(v, l, KP_EV_BIRTH);
+
+	ev.child = parent;
+	ev.what = v->borrows;
+	event_ask(l, &ev);
+}
+
+void follow_adopt(struct victim *v)
+{
+	struct lwp *l = lwp_find(v->pid);
+	pid_t parent;
+
+	if (!l || l->role != LWP_CHILD || !l->question) {
+		attach_fail(v, -ESRCH, "it was not adopted in time");
+		return;
+	}
+	parent = l->v->pid;
+	event_answered(l);
+	lwp_adopt(l, v);
+	v->borrows = l->shares;
+	v->nostop = true;
+	l->born = true;
+	l->hw_fresh = HW_LOOKS;
+	if (l->state == LWP_STOPPED)
+		trace_options(l, trace_base_options(v));
+	attach_done(v);
+	ask_birth(v, l, parent);
+}
+
+/* --- orphans ----------------------------------------------------------------------- */
+
+void follow_ghost(struct victim *v)
+{
+	struct ghost *g = calloc(1, sizeof(*g) + v->nbkpts * sizeof(g->trap[0]));
+
+	if (!g)
+		return;
+	g->end = clock_mono() + GHOST_NS;
+	g->kill = v->phase == V_KILLING && (v->want & KP_WANT_FOLLOW);
+	for (size_t i = 0; i < v->nbkpts; i++, g->n++) {
+		g->trap[i].addr = v->bkpts[i].addr;
+		memcpy(g->trap[i].bytes, v->bkpts[i].insn.bytes, ARCH_INSN_MAX);
+	}
+	g->next = ghosts;
+	ghosts = g;
+}
+
+static void forget_ghosts(uint64_t now)
+{
+	struct ghost **p = &ghosts;
+
+	while (*p) {
+		struct ghost *g = *p;
+
+		if (g->end > now) {
+			p = &g->next;
+			continue;
+		}
+		*p = g->next;
+		free(g);
+	}
+}
+
+static void clean_by(const struct ghost *g, int mem)
+{
+	const struct arch *a = arch_native;
+	uint8_t now[ARCH_INSN_MAX];
+
+	for (size_t i = 0; i < g->n; i++) {
+		off_t at = (off_t)g->trap[i].addr;
+
+		if (pread(mem, now, a->trap_len, at) != a->trap_len ||
+		    memcmp(now, a->trap, a->trap_len))
+			continue;
+		if (pwrite(mem, g->trap[i].bytes, a->trap_len, at) < 0)
+			return;
+	}
+}
+
+static void settle_orphan(pid_t pid)
+{
+	char path[32];
+	int mem;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	mem = open(path, O_RDWR | O_CLOEXEC);
+	for (struct ghost *g = ghosts; g && mem >= 0; g = g->next)
+		clean_by(g, mem);
+	scope_close(&mem);
+	if (ghosts && ghosts->kill)
+		kill(pid, SIGKILL);
+	trace_detach_tid(pid);
+	log_at(LOG_KEEP, 1, pid, pid, "orphan %s",
+	       ghosts && ghosts->kill ? "killed" : "set free");
+}
+
+void follow_orphans(uint64_t now)
+{
+	struct wait_event ev;
+
+	while (wait_unclaimed(now - ORPHAN_NS, &ev))
+		settle_orphan(ev.tid);
+	forget_ghosts(now);
+}

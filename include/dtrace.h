@@ -68,8 +68,10 @@ const char *dtrace_errmsg(dtrace_hdl_t *dtp, int error);
 /*
  * Sets an option: evaltime (exec, preinit, postinit, main; default preinit), pgmax
  * (limit of the cache of read-only handles, default 8), statusrate, aggrate, switchrate
- * (a rate such as `1sec`, `100ms`, `10hz`; default 1sec). EDT_BADOPTNAME,
- * EDT_BADOPTVAL.
+ * (a rate such as `1sec`, `100ms`, `10hz`; default 1sec), follow (none, children; default
+ * none: dt_proc_follow() of what is created or grabbed from now on), keeprunning (off,
+ * on; default off: on, what is created from now on runs on when its record, the session
+ * or this program ends, however that comes). EDT_BADOPTNAME, EDT_BADOPTVAL.
  */
 int dtrace_setopt(dtrace_hdl_t *dtp, const char *name, const char *value);
 
@@ -145,6 +147,40 @@ unsigned dt_proc_stops(dtrace_hdl_t *dtp, struct ps_prochandle *P);
  * (ETIMEDOUT, ESRCH). */
 int dt_proc_waitpark(dtrace_hdl_t *dtp, struct ps_prochandle *P, unsigned msec);
 
+/* --- children ---------------------------------------------------------------------- */
+
+/* Modes of dt_proc_follow(). */
+enum {
+	DT_FOLLOW_NONE,    /* children are let go: they run free of traps and tracing */
+	DT_FOLLOW_CHILDREN /* they become records of their own, in this mode too */
+};
+
+/*
+ * Whether P's children, made by fork, vfork, posix_spawn or clone, are followed from now
+ * on. A followed child is held before its first instruction and becomes a record of this
+ * session, controlled and not parked, of the parent's mode and last-close rule. Its news
+ * begins with DT_PROC_EV_FOLLOW, where its handle is to be had. One of vfork executes in
+ * its parent's memory until it execs: breakpoints in it wait for that, and are then
+ * dropped as by any exec.
+ * The record has one reference, the session's, given back when its end has been told
+ * and the handlers have returned: a client that wants the handle for longer takes a
+ * reference by dtrace_proc_grab(). dtrace_proc_release() in a handler lets it go
+ * earlier. A child that the session does not get to within 100 ms of its birth (2 s
+ * while it is busy), or for which there is no memory or descriptor, runs free; a
+ * notification of the parent says so. 0, or -1 (EDT_BADPROC; EBADF read-only, or without
+ * control thread; EINVAL).
+ */
+int dt_proc_follow(dtrace_hdl_t *dtp, struct ps_prochandle *P, int mode);
+
+/* Called for each child that is followed, at its birth, in its parent's control thread:
+ * P is its handle, on which every call works (breakpoints set here miss nothing). != 0
+ * keeps it; 0 lets it go, P is then no more. Be quick: 100 ms after its birth the child
+ * runs. Do not lock or release the parent. */
+typedef int dtrace_follow_f(struct ps_prochandle *P, pid_t parent, void *arg);
+
+/* Registers it; without one every child is followed. -1 EALREADY. */
+int dtrace_handle_follow(dtrace_hdl_t *dtp, dtrace_follow_f *fn, void *arg);
+
 /* --- breakpoints with a callback --------------------------------------------------- */
 
 typedef struct dt_bkpt dt_bkpt_t; /* a breakpoint of a controlled victim */
@@ -193,9 +229,10 @@ int dtrace_notify_fd(dtrace_hdl_t *dtp);
 
 /* What happened to a controlled victim. */
 typedef enum {
-	DT_PROC_EV_CREATE,       /* created, at its exec */
-	DT_PROC_EV_EXEC,         /* exec'd another program: `object` is its path */
-	DT_PROC_EV_FORK,         /* made the process `child`, which runs free */
+	DT_PROC_EV_CREATE, /* created, at its exec; `object` as of EXEC */
+	DT_PROC_EV_EXEC,   /* exec'd another program: `object` is its path */
+	/* made the process `child`, which runs free, or is followed */
+	DT_PROC_EV_FORK,
 	DT_PROC_EV_EXIT,         /* gone: `status` as from wait(2) */
 	DT_PROC_EV_LOST,         /* out of control */
 	DT_PROC_EV_DLOPEN,       /* `object` is there: `base`, `lmid` */
@@ -205,6 +242,8 @@ typedef enum {
 	DT_PROC_EV_SIGNAL,       /* `sig` was delivered to `tid` */
 	DT_PROC_EV_STOP,         /* somebody else stopped it by `sig` */
 	DT_PROC_EV_CONTINUE,     /* … and continued it */
+	/* a followed child, at its birth: the first of its events; `parent` */
+	DT_PROC_EV_FOLLOW,
 	DT_PROC_EV_NKINDS
 } dtrace_procev_kind_t;
 
@@ -218,11 +257,12 @@ typedef struct dtrace_procev {
 	pid_t child;             /* FORK: the new process */
 	int sig;                 /* SIGNAL, STOP: the signal */
 	int status;              /* EXIT */
-	/* DLOPEN, DLCLOSE, EXEC: path as the kernel shows it */
+	/* DLOPEN, DLCLOSE, CREATE, EXEC: path as the kernel shows it */
 	const char *object;
 	uint64_t base;   /* DLOPEN, DLCLOSE: load bias */
 	long lmid;       /* namespace */
 	uint64_t missed; /* informational events lost just before this one */
+	pid_t parent;    /* FOLLOW: the process that made it */
 } dtrace_procev_t;
 
 typedef void dtrace_procev_f(const dtrace_procev_t *ev, void *arg);

@@ -164,6 +164,7 @@ void event_answered(struct lwp *l)
 	if (!l->question)
 		return;
 	l->question = 0;
+	l->birth_end = 0;
 	l->holds &= ~HOLD_QUESTION;
 	if (l->qprev)
 		l->qprev->qnext = l->qnext;
@@ -210,7 +211,7 @@ void event_defaults(uint64_t now)
 
 	for (struct lwp *l = K.questions; l; l = next) {
 		next = l->qnext;
-		if (waits(l) || l->question_end > now)
+		if (waits(l) || l->question_end > now || follow_postponed(l, now))
 			continue;
 		log_at(LOG_KEEP, 1, l->v->pid, l->tid, "question %u: default",
 		       l->question);

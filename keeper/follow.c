@@ -10,7 +10,9 @@
  * own, with sockets of its own, and was never detached on the way; its first event is
  * the question BIRTH, so that breakpoints can be set before it executes anything.
  * KP_ANSWER: set free. Nothing within the patience: set free. Both questions have the
- * defaults of every other, so a client that stands still freezes nobody.
+ * defaults of every other, so a client that stands still freezes nobody. (When many are
+ * born at once a client may be at work all the time and yet late: the question of a
+ * birth is postponed while the client sends requests, for two seconds at most.)
  *
  * A vfork child *borrows* its parent's memory until it execs: while it does, traps stay
  * out of it (victim.borrows), its own as well as, since the parent waits, the parent's.
@@ -42,6 +44,7 @@
 
 enum {
 	CHILD_MS = 100, /* patience where the victim's own questions wait for ever */
+	BUSY_MS = 2000, /* … and of a client that is at work */
 	ORPHAN_NS = 30000000,
 	GHOST_NS = 1000000000,
 };
@@ -87,8 +90,21 @@ bool follow_ask(struct lwp *child, struct kp_event *ev)
 	if (v->phase != V_HELD)
 		return false;
 	event_ask(child, ev);
-	if (child->question && !v->patience_ms)
+	if (!child->question)
+		return true;
+	if (!v->patience_ms)
 		child->question_end = clock_mono() + CHILD_MS * 1000000ull;
+	child->birth_end = clock_mono() + BUSY_MS * 1000000ull;
+	return true;
+}
+
+bool follow_postponed(struct lwp *l, uint64_t now)
+{
+	uint64_t patience = (l->v->patience_ms ?: CHILD_MS) * 1000000ull;
+
+	if (now >= l->birth_end || now >= K.life_ns + patience)
+		return false;
+	l->question_end = K.life_ns + patience;
 	return true;
 }
 
@@ -141,6 +157,7 @@ static void ask_birth(struct victim *v, struct lwp *l, pid_t parent)
 void follow_adopt(struct victim *v)
 {
 	struct lwp *l = lwp_find(v->pid);
+	uint64_t end;
 	pid_t parent;
 
 	if (!l || l->role != LWP_CHILD || !l->question) {
@@ -148,6 +165,7 @@ void follow_adopt(struct victim *v)
 		return;
 	}
 	parent = l->v->pid;
+	end = l->birth_end;
 	event_answered(l);
 	lwp_adopt(l, v);
 	v->borrows = l->shares;
@@ -158,6 +176,7 @@ void follow_adopt(struct victim *v)
 		trace_options(l, trace_base_options(v));
 	attach_done(v);
 	ask_birth(v, l, parent);
+	l->birth_end = end;
 }
 
 /* --- orphans ----------------------------------------------------------------------- */

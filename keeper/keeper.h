@@ -126,6 +126,8 @@ struct lwp {
 	/* CLOCK_MONOTONIC ns of its default; UINT64_MAX never */
 	uint64_t question_end;
 	struct lwp *qnext, *qprev; /* in the list of open questions */
+	/* the question is of its birth: not postponed beyond this; 0 it is not */
+	uint64_t birth_end;
 	/* PTRACE_EVENT_* of the stop that it is in; SIGTRAP | 0x80 a system call; 0 a
 	 * signal's delivery */
 	int stop_event;
@@ -262,6 +264,7 @@ struct keeper {
 	struct victim *victims; /* all */
 	struct lwp *questions;  /* open ones, the oldest first */
 	struct lwp *questions_tail;
+	uint64_t life_ns;            /* monotonic: the client's last request */
 	uint64_t last_time_ns;       /* of the last event: stamps never run backwards */
 	bool closing;                /* the client is gone: end when the victims are */
 	volatile sig_atomic_t fatal; /* a fatal signal that somebody sent; 0 none */
@@ -364,6 +367,8 @@ void follow_free(struct lwp *child);   /* cleaned, detached, forgotten */
 void follow_stands(struct lwp *child); /* its first stop */
 /* asks for the fate of a newborn; false: nobody wants to know */
 bool follow_ask(struct lwp *child, struct kp_event *ev);
+/* the client is at work: the question of a birth waits a little longer */
+bool follow_postponed(struct lwp *l, uint64_t now);
 void follow_default(struct lwp *child); /* its question is over */
 void follow_answer(struct victim *v, const struct kp_answer *a);
 void follow_abandon(struct victim *v); /* let go, or killed: so are held children */

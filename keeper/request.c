@@ -397,6 +397,7 @@ static ssize_t receive(int sock, union packet *p, int fds[MAX_FDS], int *ret_nfd
 	*ret_nfds = 0;
 	if (n <= 0)
 		return n;
+	K.life_ns = clock_mono();
 	c = CMSG_FIRSTHDR(&msg);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
 		*ret_nfds = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -498,6 +499,7 @@ static int first_of(const int *fds, int nfds)
 static void carry_out(struct victim *v, const union packet *p)
 {
 	v->unattended = false;
+	K.life_ns = clock_mono();
 	if (!refuses(v, p->h.type))
 		control[p->h.type].fn(v, p);
 	else if (p->h.type != KP_ANSWER)

@@ -38,6 +38,7 @@ struct run {
 	bool ended;              /* its end has been notified */
 	bool lost;               /* out of control: `pidfd` tells its end */
 	int status;              /* wait(2) status, -1 when not known */
+	int followed;            /* children that are followed and have not ended */
 };
 
 static void handle_proc(struct ps_prochandle *P, const char *text, void *arg)
@@ -45,14 +46,26 @@ static void handle_proc(struct ps_prochandle *P, const char *text, void *arg)
 	struct run *run = arg;
 	const pstatus_t *st;
 
+	if (P != run->P && !text)
+		run->followed--;
 	if (text || Pstate(P) == PS_LOST) {
 		session_notice(P, text);
-		run->lost = run->lost || !text;
+		run->lost = run->lost || (!text && P == run->P);
 		return;
 	}
+	if (P != run->P)
+		return;
 	st = Pstatus(P);
 	run->status = st ? st->pr_exitstatus : -1;
 	run->ended = true;
+}
+
+static void handle_event(const dtrace_procev_t *ev, void *arg)
+{
+	struct run *run = arg;
+
+	if (ev->kind == DT_PROC_EV_FOLLOW)
+		run->followed++;
 }
 
 static void pass_signals(struct run *run)
@@ -82,8 +95,8 @@ static void wait_end(struct run *run)
 		{ .fd = -1, .events = POLLIN },
 	};
 
-	while (!run->ended) {
-		fds[2].fd = run->lost ? run->pidfd : -1;
+	while (!run->ended || run->followed > 0) {
+		fds[2].fd = run->lost && !run->ended ? run->pidfd : -1;
 		if (poll(fds, 3, -1) < 0 && errno != EINTR) {
 			complain("cannot wait: %s", strerror(errno));
 			return;
@@ -114,6 +127,8 @@ static int shell_status(const char *file)
 	char name[PATH_MAX];
 	int status = EXIT_NOT_FOUND;
 
+	if (!*file)
+		return EXIT_NOT_FOUND;
 	if (strchr(file, '/'))
 		return check_file(file) == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXEC;
 	for (path = path ? path : "/bin:/usr/bin"; path; path = next ? next + 1 : NULL) {
@@ -173,11 +188,19 @@ static int run_created(struct run *run)
 	return run->ended ? end_status(run->status) : EXIT_FAILED;
 }
 
+static bool follows(dtrace_hdl_t *dtp)
+{
+	char mode[16];
+
+	return !dtrace_getopt(dtp, "follow", mode, sizeof(mode)) && strcmp(mode, "none");
+}
+
 static int run_command(const struct command *self, dtrace_hdl_t *dtp, char **command)
 {
 	struct run run = { .dtp = dtp, .pidfd = -1, .status = -1 };
 
-	if (dtrace_handle_proc(dtp, handle_proc, &run) < 0) {
+	if (dtrace_handle_proc(dtp, handle_proc, &run) < 0 ||
+	    (follows(dtp) && dtrace_handle_procev(dtp, handle_event, &run) < 0)) {
 		session_complain(dtp);
 		return EXIT_FAILED;
 	}
@@ -191,14 +214,24 @@ static int run_command(const struct command *self, dtrace_hdl_t *dtp, char **com
 
 static int run_run(const struct command *self, int argc, char **argv)
 {
-	static const struct option longs[] = { OPTIONS_LONG, { 0 } };
+	static const struct option longs[] = {
+		OPTIONS_LONG,
+		{ "follow", no_argument, NULL, 'f' },
+		{ "keep-running", no_argument, NULL, 'k' },
+		{ 0 },
+	};
 	dtrace_hdl_t *dtp = session_open();
 	int c, status;
 
-	while ((c = options_next(self, argc, argv, "+:x:" OPTIONS_SHORT, longs)) != -1)
+	while ((c = options_next(self, argc, argv, "+:x:f" OPTIONS_SHORT, longs)) != -1) {
 		if (c == 'x')
 			session_option(self, dtp, optarg);
-	if (optind >= argc || !argv[optind][0])
+		else if (c == 'f')
+			session_option(self, dtp, "follow=children");
+		else if (c == 'k')
+			session_option(self, dtp, "keeprunning=on");
+	}
+	if (optind >= argc)
 		usage_error(self, "which command?");
 	status = run_command(self, dtp, argv + optind);
 	dtrace_close(dtp);
@@ -224,6 +257,8 @@ const struct command command_run = {
 		"       postinit  all constructors have run, main has not\n"
 		"       main      at the first instruction of main\n"
 		"  -x OPTION=VALUE    any other option of a session\n"
+		"  -f, --follow       control its children too, and wait for them\n"
+		"  --keep-running     it runs on when pgrab is killed\n"
 		"  -q, --quiet        no notices\n"
 		"  -h, --help         this text\n"
 		"\n"

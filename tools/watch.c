@@ -49,6 +49,7 @@ struct watch {
 	struct target *targets; /* in the order of the command line */
 	size_t n;               /* how many */
 	bool json;              /* --json */
+	int followed;           /* children that are followed and have not ended */
 };
 
 /* Which fields of an event a kind has. */
@@ -58,6 +59,7 @@ enum {
 	HAS_CHILD = 4,   /* the new process */
 	HAS_SIGNAL = 8,  /* the signal */
 	HAS_STATUS = 16, /* how it ended */
+	HAS_PARENT = 32, /* the process that made it */
 };
 
 static const struct {
@@ -76,6 +78,7 @@ static const struct {
 	[DT_PROC_EV_SIGNAL] = { "signal", HAS_SIGNAL },
 	[DT_PROC_EV_STOP] = { "stop", HAS_SIGNAL },
 	[DT_PROC_EV_CONTINUE] = { "continue", 0 },
+	[DT_PROC_EV_FOLLOW] = { "follow", HAS_PARENT },
 };
 
 /* --- one event ---------------------------------------------------------------------- */
@@ -109,6 +112,8 @@ static void print_json(const dtrace_procev_t *ev, unsigned has)
 	}
 	if (has & HAS_CHILD)
 		json_number("child", ev->child);
+	if (has & HAS_PARENT)
+		json_number("parent", ev->parent);
 	if (has & HAS_SIGNAL)
 		json_member("signal", proc_signame(ev->sig, name, sizeof(name)));
 	if (has & HAS_STATUS)
@@ -150,6 +155,8 @@ static void print_text(const dtrace_procev_t *ev, unsigned has)
 	}
 	if (has & HAS_CHILD)
 		output(" child %d", ev->child);
+	if (has & HAS_PARENT)
+		output(" parent %d", ev->parent);
 	if (has & HAS_SIGNAL)
 		output(" %s", proc_signame(ev->sig, name, sizeof(name)));
 	if (has & HAS_STATUS)
@@ -177,6 +184,8 @@ static void handle_event(const dtrace_procev_t *ev, void *arg)
 		return;
 	if (ev->kind == DT_PROC_EV_CREATE && !ev->object)
 		full.object = created_program(watch, ev->P);
+	if (ev->kind == DT_PROC_EV_FOLLOW)
+		watch->followed++;
 	has = kinds[ev->kind].has;
 	if (!full.object)
 		has &= ~(unsigned)HAS_OBJECT;
@@ -194,10 +203,14 @@ static void handle_proc(struct ps_prochandle *P, const char *text, void *arg)
 {
 	struct watch *watch = arg;
 
+	bool target = false;
+
 	session_notice(P, text);
-	for (size_t i = 0; i < watch->n; i++)
-		if (!text && watch->targets[i].P == P)
-			watch->targets[i].gone = true;
+	for (size_t i = 0; i < watch->n && !text; i++)
+		if (watch->targets[i].P == P)
+			target = watch->targets[i].gone = true;
+	if (!target && !text)
+		watch->followed--;
 }
 
 /* --- the loop ----------------------------------------------------------------------- */
@@ -207,7 +220,7 @@ static bool all_gone(const struct watch *watch)
 	for (size_t i = 0; i < watch->n; i++)
 		if (!watch->targets[i].gone)
 			return false;
-	return true;
+	return watch->followed <= 0;
 }
 
 /* Dispatches until all are gone: 0, the signal that ended it, or -1 when it cannot go
@@ -306,12 +319,13 @@ static void parse(const struct command *self, struct watch *watch, int argc, cha
 	static const struct option longs[] = {
 		OPTIONS_LONG,
 		{ "json", no_argument, NULL, 'j' },
+		{ "follow", no_argument, NULL, 'f' },
 		{ 0 },
 	};
 	int c;
 
 	watch->targets = options_alloc((size_t)argc + 1, sizeof(*watch->targets));
-	while ((c = options_next(self, argc, argv, "+:p:c:x:j" OPTIONS_SHORT, longs)) !=
+	while ((c = options_next(self, argc, argv, "+:p:c:x:jf" OPTIONS_SHORT, longs)) !=
 	       -1) {
 		if (c == 'p')
 			add_target(watch)->pid = options_pid(self, optarg);
@@ -321,6 +335,8 @@ static void parse(const struct command *self, struct watch *watch, int argc, cha
 			session_option(self, watch->dtp, optarg);
 		else if (c == 'j')
 			watch->json = true;
+		else if (c == 'f')
+			session_option(self, watch->dtp, "follow=children");
 	}
 	if (optind < argc && !argv[optind][0])
 		usage_error(self, "the command is empty");
@@ -355,13 +371,13 @@ static int run_watch(const struct command *self, int argc, char **argv)
 const struct command command_watch = {
 	.name = "watch",
 	.summary = "print the life of processes as it happens",
-	.synopsis = "[-q] [-j] [-x OPTION=VALUE] [-p PID]... [-c 'COMMAND']... [--] "
+	.synopsis = "[-q] [-j] [-f] [-x OPTION=VALUE] [-p PID]... [-c 'COMMAND']... [--] "
 		    "[COMMAND...]",
 	.help = "Prints a line for each event: create, exec, fork, exit, lost, dlopen, "
 		"dlclose,\n"
-		"thread-start, thread-exit, signal, stop, continue. The objects that are "
-		"there at the\n"
-		"start or at the grab are dlopen events too. Ends with 0 when all "
+		"thread-start, thread-exit, signal, stop, continue, follow. The\n"
+		"objects that are there at the start or at the grab are dlopen events "
+		"too. Ends with 0 when all "
 		"processes are gone.\n"
 		"INT, TERM and HUP end it early: commands that it created are killed, "
 		"grabbed\n"
@@ -373,6 +389,8 @@ const struct command command_watch = {
 		"(repeatable)\n"
 		"  -j, --json         a JSON object a line; what is not UTF-8 in a name "
 		"becomes U+FFFD\n"
+		"  -f, --follow       watch their children too, from their first "
+		"instruction\n"
 		"  -x OPTION=VALUE    an option of the session, as evaltime=exec\n"
 		"  -q, --quiet        no notices\n"
 		"  -h, --help         this text\n"

@@ -137,10 +137,13 @@ static bool observable(dt_proc_t *dpr)
 static void begin_created(dt_proc_t *dpr)
 {
 	dtrace_procev_t created = { .kind = DT_PROC_EV_CREATE, .tid = dpr->pid };
+	char path[4096];
 
 	if (!observable(dpr))
 		return;
+	created.object = Pexecname(dpr->P, path, sizeof(path));
 	dt_tell(dpr, created);
+	dt_tell_privileges(dpr);
 	if (dpr->evented)
 		dt_links_early(dpr);
 	dt_rdv_begin(dpr);
@@ -149,6 +152,10 @@ static void begin_created(dt_proc_t *dpr)
 
 static void begin_grabbed(dt_proc_t *dpr)
 {
+	dtrace_procev_t born = { .kind = DT_PROC_EV_FOLLOW, .parent = dpr->parent };
+
+	if (dpr->parent)
+		dt_tell(dpr, born);
 	if (dpr->unstopped) {
 		dt_links_watch(dpr);
 		dt_bkpts_plant(dpr);
@@ -162,13 +169,12 @@ static void begin_grabbed(dt_proc_t *dpr)
 /* What is to be done before the first wait. Nothing for a grab that nobody listens to. */
 static void begin(dt_proc_t *dpr)
 {
-	if (!dpr->created && !dpr->evented && !dpr->unstopped)
+	if (!dpr->created && !dpr->evented && !dpr->unstopped && !dt_follows(dpr))
 		return;
 	if (!dt_record_own(dpr))
 		return;
 	dt_source_begin(&dpr->dtp->queue, &dpr->src);
-	if (dpr->evented)
-		Pwant(dpr->P, HOLD_WANT_THREADS | HOLD_WANT_SIGNALS | HOLD_WANT_FORKS);
+	dt_follow_want(dpr);
 	if (dpr->created)
 		begin_created(dpr);
 	else

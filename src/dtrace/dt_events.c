@@ -116,13 +116,10 @@ static bool lost_privileges(dt_proc_t *dpr)
 	       ps.egid != st.st_gid;
 }
 
-static void tell_exec(dt_proc_t *dpr, const struct hold_event *ev)
+void dt_tell_privileges(dt_proc_t *dpr)
 {
-	dtrace_procev_t e = { .kind = DT_PROC_EV_EXEC, .tid = ev->tid };
-	char path[4096], text[160];
+	char text[160];
 
-	e.object = Pexecname(dpr->P, path, sizeof(path));
-	dt_tell(dpr, e);
 	if (!lost_privileges(dpr))
 		return;
 	snprintf(text, sizeof(text),
@@ -130,6 +127,16 @@ static void tell_exec(dt_proc_t *dpr, const struct hold_event *ev)
 		 "because it is controlled",
 		 (int)dpr->pid);
 	notify(dpr, text);
+}
+
+static void tell_exec(dt_proc_t *dpr, const struct hold_event *ev)
+{
+	dtrace_procev_t e = { .kind = DT_PROC_EV_EXEC, .tid = ev->tid };
+	char path[4096];
+
+	e.object = Pexecname(dpr->P, path, sizeof(path));
+	dt_tell(dpr, e);
+	dt_tell_privileges(dpr);
 }
 
 static void on_exec(dt_proc_t *dpr, const struct hold_event *ev)
@@ -219,6 +226,7 @@ static const int procev_kinds[HOLD_EV_NKINDS] = {
 	[HOLD_EV_CONTINUE] = DT_PROC_EV_CONTINUE,
 	[HOLD_EV_EXIT] = -1,
 	[HOLD_EV_LOST] = -1,
+	[HOLD_EV_BIRTH] = -1,
 };
 
 static void on_news(dt_proc_t *dpr, const struct hold_event *ev)
@@ -266,6 +274,14 @@ bool dt_event(dt_proc_t *dpr, const struct hold_event *ev)
 		break;
 	case HOLD_EV_EXEC:
 		on_exec(dpr, ev);
+		break;
+	case HOLD_EV_BIRTH:
+		/* All that its beginning needed has been done: dt_control.c. */
+		answer(dpr, ev, 0);
+		break;
+	case HOLD_EV_FORK:
+		on_news(dpr, ev);
+		dt_follow_child(dpr, ev);
 		break;
 	case HOLD_EV_EXIT:
 		on_end(dpr, ev);

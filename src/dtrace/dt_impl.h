@@ -135,6 +135,7 @@ struct dt_proc {
 	bool evented;            /* its life is reported */
 	bool threaded;           /* it has a control thread, to be joined */
 	bool failed;             /* its create failed: killed whatever its state */
+	pid_t parent;            /* of a followed child; 0 not followed */
 	pthread_t thread;        /* that thread */
 	int wake;                /* eventfd: wakes it; -1 none */
 	struct dt_source src;    /* its news */
@@ -153,6 +154,7 @@ struct dt_proc {
 		dt_role_session); /* in the LRU list; may outlive its references */
 	bool doomed TS_GUARDED_BY(
 		dt_role_session); /* without references while its handler runs */
+	bool ours TS_GUARDED_BY(dt_role_session); /* a reference is the session's own */
 
 	struct dt_making
 		leaving TS_GUARDED_BY(dt_role_session); /* while it is destroyed */
@@ -172,6 +174,8 @@ struct dt_proc {
 	enum dt_end end TS_GUARDED_BY(dt_role_record); /* see there */
 	int status
 		TS_GUARDED_BY(dt_role_record); /* DEAD: as from wait(2); -1 not known */
+
+	int follow TS_GUARDED_BY(dt_role_record); /* DT_FOLLOW_* */
 
 	/* Breakpoints. */
 	pthread_mutex_t bklock;                             /* guards what follows */
@@ -256,7 +260,12 @@ struct dtrace_hdl {
 	void *proc_arg TS_GUARDED_BY(dt_role_session);         /* for proc_fn */
 	dtrace_procev_f *ev_fn TS_GUARDED_BY(dt_role_session); /* for life events */
 	void *ev_arg TS_GUARDED_BY(dt_role_session);           /* for ev_fn */
-	bool dispatching TS_GUARDED_BY(dt_role_session);       /* a thread delivers */
+	dtrace_follow_f *
+		follow_fn TS_GUARDED_BY(dt_role_session); /* decides; NULL: yes */
+	void *follow_arg TS_GUARDED_BY(dt_role_session);  /* for follow_fn */
+	int follow TS_GUARDED_BY(dt_role_session);        /* option: DT_FOLLOW_* */
+	bool keep TS_GUARDED_BY(dt_role_session);         /* option keeprunning */
+	bool dispatching TS_GUARDED_BY(dt_role_session);  /* a thread delivers */
 	pthread_t
 		dispatcher TS_GUARDED_BY(dt_role_session); /* dispatching: that thread */
 	struct dt_proc *
@@ -304,6 +313,8 @@ int dt_parse_rate(const char *text, uint64_t *ret_ns);
 int dt_parse_count(const char *text, unsigned max, unsigned *ret);
 /* `exec` … as a stop bit. 0 or -EINVAL. */
 int dt_parse_evaltime(const char *text, unsigned *ret_bit);
+/* `none` … as DT_FOLLOW_*. 0 or -EINVAL. */
+int dt_parse_follow(const char *text, int *ret_mode);
 /* The options of a new session. */
 void dt_options_init(dtrace_hdl_t *dtp);
 
@@ -343,6 +354,12 @@ void dt_cache_trim(dtrace_hdl_t *dtp, unsigned keep) TS_EXCLUDES(dt_role_session
 /* `making` is over: those who wait for it go on. */
 void dt_making_end(dtrace_hdl_t *dtp, struct dt_making *making)
 	TS_REQUIRES(dt_role_session);
+/* A followed child's record, with its handle and thread: the session's. */
+void dt_follow_enter(dt_proc_t *dpr) TS_EXCLUDES(dt_role_session);
+/* It is not to be followed after all: the session's reference is given back. */
+void dt_follow_leave(dt_proc_t *dpr) TS_EXCLUDES(dt_role_session);
+/* Its end has been told: what is to be destroyed, or NULL. */
+dt_proc_t *dt_follow_told(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session);
 /* Ends every record, whatever its references. */
 void dt_destroy_all(dtrace_hdl_t *dtp) TS_EXCLUDES(dt_role_session);
 
@@ -390,6 +407,14 @@ void dt_parked(dt_proc_t *dpr, unsigned bit) TS_EXCLUDES(dt_role_record);
 void dt_lost(dt_proc_t *dpr) TS_EXCLUDES(dt_role_record);
 /* A life event at the time of the event being handled; other fields 0 by template. */
 void dt_tell(dt_proc_t *dpr, dtrace_procev_t ev);
+
+/* A set-id program that runs without its privileges is told of. */
+void dt_tell_privileges(dt_proc_t *dpr);
+
+/* dt_follow.c: a FORK that may be a question; which news the keeper is to send. */
+void dt_follow_child(dt_proc_t *dpr, const struct hold_event *ev);
+bool dt_follows(dt_proc_t *dpr) TS_EXCLUDES(dt_role_record);
+int dt_follow_want(dt_proc_t *dpr) TS_EXCLUDES(dt_role_record);
 
 /* dt_rendezvous.c. See there. */
 void dt_rdv_begin(dt_proc_t *dpr);      /* at exec */

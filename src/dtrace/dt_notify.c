@@ -81,12 +81,14 @@ static bool take(dtrace_hdl_t *dtp, struct call *ret)
 	return got;
 }
 
-static void told(dtrace_hdl_t *dtp)
+static void told(dtrace_hdl_t *dtp, bool end)
 {
 	dt_proc_t *doomed;
 
 	dt_session_lock(dtp);
 	doomed = dtp->telling && dtp->telling->doomed ? dtp->telling : NULL;
+	if (end && !doomed)
+		doomed = dt_follow_told(dtp, dtp->telling);
 	dtp->telling = NULL;
 	dt_session_unlock(dtp);
 	if (doomed)
@@ -141,8 +143,10 @@ int dtrace_dispatch(dtrace_hdl_t *dtp)
 	if (!begin(dtp))
 		return 0;
 	for (; take(dtp, &c); n++) {
+		bool end = c.item.kind == DT_ITEM_NOTE && !c.item.text;
+
 		tell(&c);
-		told(dtp);
+		told(dtp, end);
 	}
 	end(dtp);
 	return n;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Options of a session: evaltime, pgmax and the three rates of dtrace_sleep().
+ * Options of a session: evaltime, pgmax, follow, keeprunning and the three rates of
+ * dtrace_sleep().
  */
 #include <ctype.h>
 #include <errno.h>
@@ -164,17 +165,52 @@ static int set_limit(dtrace_hdl_t *dtp, const char *value)
 	return 0;
 }
 
+static int set_follow(dtrace_hdl_t *dtp, const char *value)
+{
+	int mode;
+
+	if (dt_parse_follow(value, &mode))
+		return dt_fail(dtp, EDT_BADOPTVAL, NULL);
+	dt_session_lock(dtp);
+	dtp->follow = mode;
+	dt_session_unlock(dtp);
+	return 0;
+}
+
+static int set_keep(dtrace_hdl_t *dtp, const char *value)
+{
+	bool on = !strcmp(value, "on");
+
+	if (!on && strcmp(value, "off"))
+		return dt_fail(dtp, EDT_BADOPTVAL, NULL);
+	dt_session_lock(dtp);
+	dtp->keep = on;
+	dt_session_unlock(dtp);
+	return 0;
+}
+
+static const struct {
+	const char *name;                                 /* of the option */
+	int (*set)(dtrace_hdl_t *dtp, const char *value); /* 0, or dt_fail() */
+} plain_options[] = {
+	{ "evaltime", set_evaltime },
+	{ "pgmax", set_limit },
+	{ "follow", set_follow },
+	{ "keeprunning", set_keep },
+};
+
 int dtrace_setopt(dtrace_hdl_t *dtp, const char *name, const char *value)
 {
 	int rate = find_rate(name);
+	size_t i = 0;
 
-	if (rate < 0 && strcmp(name, "evaltime") && strcmp(name, "pgmax"))
+	while (rate < 0 && i < N(plain_options) && strcmp(name, plain_options[i].name))
+		i++;
+	if (i == N(plain_options))
 		return dt_fail(dtp, EDT_BADOPTNAME, NULL);
 	if (!value)
 		return dt_fail(dtp, EDT_BADOPTVAL, NULL);
-	if (rate >= 0)
-		return set_rate(dtp, rate, value);
-	return *name == 'e' ? set_evaltime(dtp, value) : set_limit(dtp, value);
+	return rate >= 0 ? set_rate(dtp, rate, value) : plain_options[i].set(dtp, value);
 }
 
 static const char *point_name(unsigned bit)
@@ -197,6 +233,11 @@ int dtrace_getopt(dtrace_hdl_t *dtp, const char *name, char *buf, size_t size)
 		snprintf(buf, size, "%s", point_name(dtp->evaltime));
 	else if (!strcmp(name, "pgmax"))
 		snprintf(buf, size, "%u", dtp->table.limit);
+	else if (!strcmp(name, "follow"))
+		snprintf(buf, size, "%s",
+			 dtp->follow == DT_FOLLOW_NONE ? "none" : "children");
+	else if (!strcmp(name, "keeprunning"))
+		snprintf(buf, size, "%s", dtp->keep ? "on" : "off");
 	else if (!strcmp(name, "target"))
 		snprintf(buf, size, "%d", (int)dtp->target);
 	else

@@ -137,6 +137,25 @@ static void adopt(dtrace_hdl_t *dtp, dt_proc_t *dpr) TS_REQUIRES(dt_role_session
 		dtp->target = dpr->pid;
 }
 
+static int follow_option(dtrace_hdl_t *dtp)
+{
+	int mode;
+
+	dt_session_lock(dtp);
+	mode = dtp->follow;
+	dt_session_unlock(dtp);
+	return mode;
+}
+
+static void take_follow_option(dt_proc_t *dpr)
+{
+	int mode = follow_option(dpr->dtp);
+
+	dt_record_lock(dpr);
+	dpr->follow = mode;
+	dt_record_unlock(dpr);
+}
+
 static void publish(dt_proc_t *dpr)
 {
 	if (dpr->kind == DT_KIND_CONTROLLED)
@@ -224,6 +243,16 @@ static void want_evaltime(dt_proc_t *dpr)
 	dt_record_unlock(dpr);
 }
 
+static bool kept_running(dtrace_hdl_t *dtp)
+{
+	bool keep;
+
+	dt_session_lock(dtp);
+	keep = dtp->keep;
+	dt_session_unlock(dtp);
+	return keep;
+}
+
 static int make_created(dt_proc_t *dpr, const char *file, char *const *argv)
 {
 	char *const alone[] = { (char *)(uintptr_t)file, NULL };
@@ -238,6 +267,9 @@ static int make_created(dt_proc_t *dpr, const char *file, char *const *argv)
 	dpr->created = true;
 	dpr->evented = listened_to(dpr->dtp);
 	want_evaltime(dpr);
+	take_follow_option(dpr);
+	if (kept_running(dpr->dtp))
+		Psetflags(P, PR_RLC);
 	return start_thread(dpr) ? -1 : await_park(dpr);
 }
 
@@ -347,6 +379,7 @@ static int grab_handle(dt_proc_t *dpr, pid_t pid, int flags)
 		return 0;
 	dpr->evented = listened_to(dpr->dtp);
 	dpr->unstopped = flags & PGRAB_NOSTOP;
+	take_follow_option(dpr);
 	dt_record_lock(dpr);
 	dpr->stop = dpr->unstopped ? 0 : DT_PROC_STOP_IDLE; /* at GRAB */
 	dt_record_unlock(dpr);
@@ -385,6 +418,60 @@ static void conclude(dtrace_hdl_t *dtp, struct dt_making *making, dt_proc_t *dpr
 	destroy(old);
 	if (dpr)
 		publish(dpr);
+}
+
+/* A pid may have been another process's before. */
+void dt_follow_enter(dt_proc_t *dpr)
+{
+	dtrace_hdl_t *dtp = dpr->dtp;
+	dt_proc_t *old;
+
+	dt_session_lock(dtp);
+	old = dt_table_find_pid(&dtp->table, dpr->pid);
+	if (old)
+		old = retire(dtp, old);
+	adopt(dtp, dpr);
+	dpr->ours = true;
+	dt_session_unlock(dtp);
+	destroy(old);
+	publish(dpr);
+}
+
+/* The session's reference is given back; what is to be destroyed, or NULL. */
+static dt_proc_t *give_back(dtrace_hdl_t *dtp, dt_proc_t *dpr)
+	TS_REQUIRES(dt_role_session)
+{
+	if (!dpr->ours)
+		return NULL;
+	dpr->ours = false;
+	if (!dt_table_unref(&dtp->table, dpr))
+		return NULL;
+	take_out(dtp, dpr);
+	return dpr;
+}
+
+void dt_follow_leave(dt_proc_t *dpr)
+{
+	dtrace_hdl_t *dtp = dpr->dtp;
+	dt_proc_t *dead;
+
+	dt_session_lock(dtp);
+	dead = give_back(dtp, dpr);
+	dt_session_unlock(dtp);
+	destroy(dead);
+}
+
+/* One that is lost stays: its release might kill it. */
+dt_proc_t *dt_follow_told(dtrace_hdl_t *dtp, dt_proc_t *dpr)
+{
+	enum dt_end end;
+
+	if (!dpr || dpr->doomed)
+		return NULL;
+	dt_record_lock(dpr);
+	end = dpr->end;
+	dt_record_unlock(dpr);
+	return end == DT_END_DEAD ? give_back(dtp, dpr) : NULL;
 }
 
 static void evict(dtrace_hdl_t *dtp)

@@ -53,8 +53,8 @@ enum hold_event_kind {
 	HOLD_EV_LOST, /* the keeper no longer controls it (`what`: errno). The last
 		       * event. */
 	HOLD_EV_BIRTH, /* question, the first event of an adopted child: it has not
-			* executed anything; `child` is its parent, `what` 1: of vfork, its
-			* memory is the parent's until it execs (breakpoints wait) */
+			* executed anything; `child` is its parent, `what` 1: of vfork,
+			* its memory is the parent's until it execs (breakpoints wait) */
 	HOLD_EV_NKINDS
 };
 

@@ -23,11 +23,11 @@ int Prdonly(struct ps_prochandle *P)
 int Panswer(struct ps_prochandle *P, const struct hold_event *question,
 	    enum hold_verdict verdict)
 {
+	pid_t tid = question->kind == HOLD_EV_FORK ? question->child : question->tid;
 	int rc;
 
 	handle_lock(P);
-	rc = P->hold ? hold_answer(P->hold, question->tid, question->seq, verdict)
-		     : -EBADF;
+	rc = P->hold ? hold_answer(P->hold, tid, question->seq, verdict) : -EBADF;
 	handle_unlock(P);
 	return rc;
 }

@@ -31,6 +31,15 @@ void Pevent_first(struct ps_prochandle *P, struct hold_event *ret);
 int Panswer(struct ps_prochandle *P, const struct hold_event *question,
 	    enum hold_verdict verdict);
 
+/*
+ * A handle, not stopped, on the child that the FORK question `fork` of the parent's holds
+ * (HOLD_WANT_FOLLOW), with the parent's last-close rule; that answers the question.
+ * NULL with *ret_err: -ESRCH too late, -EMFILE, -ENOMEM, -EPIPE. The child waits at its
+ * BIRTH, a question too.
+ */
+struct ps_prochandle *Padopt(struct ps_prochandle *parent, const struct hold_event *fork,
+			     int *ret_err);
+
 /* Plants (or, while parked, notes) a breakpoint whose hits are questions; counted: the
  * second at an address shares the first. Reads and decodes the instruction. 0 or -errno.
  */

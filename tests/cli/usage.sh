@@ -58,7 +58,7 @@ status 2 'run without a command'
 try run --
 status 2 'run -- without a command'
 try run ''
-status 2 'run with an empty command'
+status 127 'an empty command is not found'
 try run -x evaltime=never -- true
 status 2 'run with a wrong evaltime'
 err 'Invalid value for specified option' "the library's sentence for the value"

@@ -69,7 +69,7 @@ void follow_free(struct lwp *l)
 {
 	if (l->forked_copy)
 		bkpt_clean_child(l->v, l->tid);
-	trace_detach(l, 0);
+	trace_detach(l, l->sig);
 	lwp_free(l);
 }
 
@@ -169,6 +169,7 @@ void follow_adopt(struct victim *v)
 	event_answered(l);
 	lwp_adopt(l, v);
 	v->borrows = l->shares;
+	l->sig = 0;
 	v->nostop = true;
 	l->born = true;
 	l->hw_fresh = HW_LOOKS;

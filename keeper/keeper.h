@@ -133,7 +133,8 @@ struct lwp {
 	int stop_event;
 	int requeued; /* signal, delivered, that the kernel will show once more; 0 */
 	struct inject *inject; /* a system call that it runs for us; NULL none */
-	bool shares;           /* CHILD: of vfork, in its parent's memory */
+	bool shares;           /* CHILD: in its parent's memory */
+	bool sharer;           /* … without having it wait: in victim.sharers */
 	/* what becomes pending when `pending` has been acted upon */
 	enum lwp_pending pend_next;
 	struct hw_event hw[HW_MAX]; /* by slot of the victim */
@@ -208,9 +209,10 @@ struct victim {
 	struct lwp *lwps;           /* members */
 	unsigned nlwps;             /* how many */
 	unsigned nchildren;         /* forked children not yet set free */
-	/* members waiting for vfork children: traps are out */
+	/* members waiting for vfork children, and sharers: traps are out */
 	unsigned vforks;
-	bool lifted; /* parked: traps are out until a run */
+	struct lwp *sharers; /* children that share the memory; counted in vforks */
+	bool lifted;         /* parked: traps are out until a run */
 	/* a followed vfork child: the memory is its parent's until its exec */
 	bool borrows;
 	struct slot_page *slots; /* pages of copied instructions; owned */
@@ -375,6 +377,14 @@ void follow_abandon(struct victim *v); /* let go, or killed: so are held childre
 void follow_adopt(struct victim *v);   /* makes a held child of anybody's v's */
 void follow_ghost(struct victim *v);   /* it has ended */
 void follow_orphans(uint64_t now);
+
+/* --- share.c ----------------------------------------------------------------------- */
+
+bool share_same(pid_t parent, pid_t child, int event); /* one memory for both */
+void share_begin(struct lwp *child);
+void share_end(struct lwp *child);     /* if it is a sharer: it is none any more */
+void share_drop_all(struct victim *v); /* they are let go */
+bool share_stop(struct lwp *child, int event, int sig); /* a sharer's stop: it runs on */
 
 /* --- bkpt.c ------------------------------------------------------------------------ */
 

@@ -110,6 +110,7 @@ void release_begin(struct victim *v, int mode, const struct kp_header *req)
 	follow_abandon(v);
 	close_questions(v);
 	bkpt_lift_all(v);
+	share_drop_all(v);
 	hw_drop_all(v);
 	if (one_by_one(v))
 		detach_standing(v);

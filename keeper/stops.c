@@ -54,6 +54,7 @@ static void victim_ended(struct victim *v, pid_t tid, int status)
 	ev.status = status;
 	log_at(LOG_KEEP, 1, v->pid, tid, "ended, status 0x%x", (unsigned)status);
 	follow_ghost(v);
+	share_drop_all(v);
 	bkpt_forget_all(v);
 	while (v->lwps)
 		lwp_free(v->lwps);
@@ -90,6 +91,7 @@ static void ended(struct lwp *l, int status)
 
 	if (l->in_vfork && v->vforks && --v->vforks == 0)
 		bkpt_plant_all(v);
+	share_end(l);
 	if (member && tid != v->pid)
 		tell(l, KP_EV_THREAD_EXIT, KP_WANT_THREADS, 0);
 	lwp_free(l);
@@ -157,10 +159,12 @@ static void process_born(struct lwp *parent, pid_t tid, int event)
 	 * that, and with it goes the list of what is to be cleaned. It has not executed
 	 * anything yet. */
 	if (l) {
-		l->shares = event == PTRACE_EVENT_VFORK;
+		l->shares = share_same(parent->tid, tid, event);
 		l->forked_copy = !l->shares && bkpt_clean_child(v, tid);
+		if (l->shares && event != PTRACE_EVENT_VFORK)
+			share_begin(l);
 	}
-	if (!(l && follow_ask(l, &ev)) && (v->want & KP_WANT_FORKS))
+	if (!(l && !l->sharer && follow_ask(l, &ev)) && (v->want & KP_WANT_FORKS))
 		event_send(v, &ev);
 	if (l)
 		claim_first_stop(l);
@@ -224,6 +228,7 @@ static void on_exec(struct lwp *l)
 	step_abandon(l);
 	drop_others(l);
 	event_answered(l);
+	share_drop_all(v);
 	l->in_vfork = l->group = false;
 	l->reported = 0;
 	v->vforks = 0;
@@ -510,6 +515,19 @@ static void take_in(struct lwp *l, int event, int sig)
 		restart_note(l, event ? 0 : sig);
 }
 
+/* A child stops at its birth only; but a sharer goes on being ours, and has children. */
+static void child_stopped(struct lwp *l, int event, int sig)
+{
+	if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK ||
+	    event == PTRACE_EVENT_VFORK)
+		on_birth(l, event);
+	else if (event == PTRACE_EVENT_VFORK_DONE)
+		on_vfork_done(l);
+	l->sig = event ? 0 : sig;
+	if (!share_stop(l, event, sig))
+		follow_stands(l);
+}
+
 void stops_react(struct lwp *l, int status)
 {
 	int event = status >> 16;
@@ -525,7 +543,7 @@ void stops_react(struct lwp *l, int status)
 	lwp_forget(l);
 	l->stop_event = event ? event : WSTOPSIG(status) & 0x80 ? SIGTRAP | 0x80 : 0;
 	if (l->role == LWP_CHILD) {
-		follow_stands(l);
+		child_stopped(l, event, WSTOPSIG(status));
 		return;
 	}
 	if (l->inject && inject_stop(l, event, WSTOPSIG(status)))

@@ -113,6 +113,7 @@ static struct grabbee start_victim(const char *name)
 	check(g.pid >= 0);
 	if (!g.pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setpgid(0, 0);
 		dup2(in[0], 0);
 		dup2(said_[1], 1);
 		execl(victim_path(name), name, NULL);
@@ -370,15 +371,216 @@ static void by_vfork(void)
 	vforked("children", true);
 }
 
+/* Processes that share the memory and are no threads, with a breakpoint on what they
+ * call. Fails when such a child dies of the trap, or is cleaned as a copy would be: the
+ * parent's traps then are gone for good, and the hits after them missed. */
+static void sharing(void)
+{
+	static const char *const modes[] = { "none", "children" };
+
+	for (int i = 0; i < 2; i++) {
+		struct family *f = calloc(1, sizeof(*f));
+		struct ps_prochandle *P;
+		dtrace_hdl_t *dtp = family_session(f, modes[i]);
+		struct grabbee g = brood(f, &P);
+		uint64_t before;
+
+		check(dt_proc_bpcreate(dtp, P, f->work, on_hit, f));
+		dtrace_proc_continue(dtp, P);
+		order(&g, "share 20\n");
+		check_str(answer(f, &g), "good=20");
+		before = f->hits;
+		order(&g, "both 2 10\n");
+		check_str(answer(f, &g), "good=20");
+		check_eq(f->hits - before, 20);
+		finish(f, &g);
+		free(f);
+	}
+}
+
+/* --- the client dies, lets go, or stands still --------------------------------------- */
+
+enum {
+	KILLS = 50
+};
+
+/* In a process of its own, the leader of a group: controls a family that forks for ever,
+ * and is killed when it follows `enough`. root 0: created. */
+static void client(pid_t root, int enough)
+{
+	struct family f = { .plant = false };
+	dtrace_hdl_t *dtp = family_session(&f, "children");
+	struct ps_prochandle *P;
+
+	P = must(dtp, root ? dtrace_proc_grab(dtp, root, 0)
+			   : create(dtp, "brood", "family", NULL));
+	dtrace_proc_continue(dtp, P);
+	while (f.follows < enough) {
+		struct pollfd p = { dtrace_notify_fd(dtp), POLLIN, 0 };
+
+		poll(&p, 1, 100);
+		dtrace_dispatch(dtp);
+	}
+	raise(SIGKILL);
+}
+
+static pid_t start_client(pid_t root, int enough)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	setpgid(0, 0);
+	client(root, enough);
+	_exit(1);
+}
+
+/* Members of the group that are traced or stopped by somebody. */
+static int held_in_group(pid_t group)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	int n = 0;
+
+	check(d);
+	while ((e = readdir(d))) {
+		pid_t pid = atoi(e->d_name);
+
+		if (pid > 0 && getpgid(pid) == group &&
+		    (process_tracer(pid) > 0 || strchr("tT", process_state(pid) ?: ' ')))
+			n++;
+	}
+	closedir(d);
+	return n;
+}
+
+/* Reaps whatever comes to us as their subreaper, until nobody is left. */
+static bool all_gone(void)
+{
+	pid_t pid;
+
+	while ((pid = waitpid(-1, NULL, WNOHANG | __WALL)) > 0)
+		;
+	return pid < 0 && errno == ECHILD;
+}
+
+/* Created: the whole family is killed with the client, whoever is just being born or
+ * adopted. Fails when an unadopted child is set free, or an orphan stays stopped. */
+static void killed_with_created(void)
+{
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	for (int i = 0; i < KILLS; i++) {
+		pid_t pid = start_client(0, 1 + i % 13);
+
+		check_soon(all_gone());
+		check_eq(kill(-pid, 0), -1);
+	}
+}
+
+/* Grabbed: they run on, none traced, none stopped, and no child of theirs ends by a trap
+ * (the family would say `bad`). */
+static void killed_with_grabbed(void)
+{
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	for (int i = 0; i < KILLS; i++) {
+		struct grabbee g = start_victim("brood");
+		int status;
+		pid_t pid;
+
+		check(*grabbee_line(&g));
+		order(&g, "family\n");
+		pid = start_client(g.pid, 1 + i % 13);
+		check_eq(waitpid(pid, &status, 0), pid);
+		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		check_soon(held_in_group(g.pid) == 0);
+		check(!readable(g.out, 0));
+		check_eq(process_tracer(g.pid), 0);
+		kill(-g.pid, SIGKILL);
+		check_soon(all_gone());
+		close(g.in);
+		close(g.out);
+	}
+}
+
+/* Let go in the middle of forking, events unread. Fails when a newborn is forgotten, or
+ * keeps a trap. */
+static void let_go_forking(void)
+{
+	for (int i = 0; i < 20; i++) {
+		struct family f = { .plant = true };
+		struct ps_prochandle *P;
+		dtrace_hdl_t *dtp = family_session(&f, i % 2 ? "children" : "none");
+		struct grabbee g = brood(&f, &P);
+
+		check(dt_proc_bpcreate(dtp, P, f.work, on_hit, &f));
+		dtrace_proc_continue(dtp, P);
+		order(&g, "both 4 25\n");
+		while (!f.hits)
+			usleep(100);
+		finish(&f, &g);
+	}
+}
+
+/* A client that is stopped. Fails when a victim waits for it longer than its patience:
+ * the first child for 100 ms, the others not at all. */
+static void stopped_client(void)
+{
+	struct grabbee g = start_victim("brood");
+	long begin;
+	pid_t pid;
+
+	check(*grabbee_line(&g));
+	pid = fork();
+	if (!pid) {
+		struct family f = { .plant = false };
+		dtrace_hdl_t *dtp = family_session(&f, "children");
+
+		dtrace_proc_continue(dtp, must(dtp, dtrace_proc_grab(dtp, g.pid, 0)));
+		usleep(100000);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	check_eq(waitpid(pid, NULL, WUNTRACED), pid);
+	begin = now_ms();
+	order(&g, "queued 200\n");
+	check(readable(g.out, 10000));
+	check_str(grabbee_line(&g), "good=200");
+	check(now_ms() - begin < 5000);
+	kill(pid, SIGKILL);
+	check_eq(waitpid(pid, NULL, 0), pid);
+	check_eq(grabbee_wait(&g), 0);
+}
+
+/* Option keeprunning: the created one outlives the session. */
+static void kept_running(void)
+{
+	struct family f = { .plant = false };
+	dtrace_hdl_t *dtp = family_session(&f, "none");
+	struct ps_prochandle *P;
+	char buf[8];
+	pid_t pid;
+
+	check_eq(dtrace_setopt(dtp, "keeprunning", "maybe"), -1);
+	check_eq(dtrace_setopt(dtp, "keeprunning", "on"), 0);
+	check_eq(dtrace_getopt(dtp, "keeprunning", buf, sizeof(buf)), 0);
+	check_str(buf, "on");
+	P = must(dtp, create(dtp, "brood", "forever", NULL));
+	pid = Pgetpid(P);
+	dtrace_proc_continue(dtp, P);
+	dtrace_close(dtp);
+	check_eq(process_tracer(pid), 0);
+	check_eq(kill(pid, 0), 0);
+	check(!strchr("tTZ", process_state(pid)));
+	kill(pid, SIGKILL);
+	check_eq(waitpid(pid, NULL, 0), pid);
+}
+
 static const struct test tests[] = {
-	TEST(not_followed),
-	TEST(followed),
-	TEST(tree),
-	TEST(chosen),
-	TEST(ids_again),
-	TEST(of_the_grandparent),
-	TEST(in_a_pid_namespace),
-	TEST(by_vfork),
+	TEST(not_followed),	  TEST(followed),	     TEST(tree),
+	TEST(chosen),		  TEST(ids_again),	     TEST(of_the_grandparent),
+	TEST(in_a_pid_namespace), TEST(by_vfork),	     TEST(sharing),
+	TEST(killed_with_created), TEST(killed_with_grabbed), TEST(let_go_forking),
+	TEST(stopped_client),	  TEST(kept_running),
 };
 
 int main(int argc, char **argv)

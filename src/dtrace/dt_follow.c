@@ -183,7 +183,11 @@ void dt_follow_child(dt_proc_t *dpr, const struct hold_event *ev)
 		Panswer(dpr->P, ev, HOLD_RESUME);
 		return;
 	}
-	err = follow(dpr, ev);
+	err = -ECANCELED;
+	if (dt_follow_begin(dpr->dtp)) {
+		err = follow(dpr, ev);
+		dt_follow_end(dpr->dtp);
+	}
 	if (!err)
 		return;
 	tell_missed(dpr, ev->child,

@@ -261,11 +261,13 @@ struct dtrace_hdl {
 	dtrace_procev_f *ev_fn TS_GUARDED_BY(dt_role_session); /* for life events */
 	void *ev_arg TS_GUARDED_BY(dt_role_session);           /* for ev_fn */
 	dtrace_follow_f *
-		follow_fn TS_GUARDED_BY(dt_role_session); /* decides; NULL: yes */
-	void *follow_arg TS_GUARDED_BY(dt_role_session);  /* for follow_fn */
-	int follow TS_GUARDED_BY(dt_role_session);        /* option: DT_FOLLOW_* */
-	bool keep TS_GUARDED_BY(dt_role_session);         /* option keeprunning */
-	bool dispatching TS_GUARDED_BY(dt_role_session);  /* a thread delivers */
+		follow_fn TS_GUARDED_BY(dt_role_session);  /* decides; NULL: yes */
+	void *follow_arg TS_GUARDED_BY(dt_role_session);   /* for follow_fn */
+	int follow TS_GUARDED_BY(dt_role_session);         /* option: DT_FOLLOW_* */
+	unsigned following TS_GUARDED_BY(dt_role_session); /* children being adopted */
+	bool closing TS_GUARDED_BY(dt_role_session);       /* no more of them */
+	bool keep TS_GUARDED_BY(dt_role_session);          /* option keeprunning */
+	bool dispatching TS_GUARDED_BY(dt_role_session);   /* a thread delivers */
 	pthread_t
 		dispatcher TS_GUARDED_BY(dt_role_session); /* dispatching: that thread */
 	struct dt_proc *
@@ -355,6 +357,8 @@ void dt_cache_trim(dtrace_hdl_t *dtp, unsigned keep) TS_EXCLUDES(dt_role_session
 void dt_making_end(dtrace_hdl_t *dtp, struct dt_making *making)
 	TS_REQUIRES(dt_role_session);
 /* A followed child's record, with its handle and thread: the session's. */
+bool dt_follow_begin(dtrace_hdl_t *dtp); /* false: the session is being closed */
+void dt_follow_end(dtrace_hdl_t *dtp);   /* after a begin */
 void dt_follow_enter(dt_proc_t *dpr) TS_EXCLUDES(dt_role_session);
 /* It is not to be followed after all: the session's reference is given back. */
 void dt_follow_leave(dt_proc_t *dpr) TS_EXCLUDES(dt_role_session);

@@ -97,10 +97,22 @@ void dt_cache_trim(dtrace_hdl_t *dtp, unsigned keep)
 	} while (dpr);
 }
 
+/* A child's record is in the session before it has its thread: a close in between would
+ * free it under the parent's thread that makes it. */
+static void follow_no_more(dtrace_hdl_t *dtp)
+{
+	dt_session_lock(dtp);
+	dtp->closing = true;
+	while (dtp->following)
+		pthread_cond_wait(&dtp->cond, &dtp->lock);
+	dt_session_unlock(dtp);
+}
+
 void dt_destroy_all(dtrace_hdl_t *dtp)
 {
 	dt_proc_t *dpr;
 
+	follow_no_more(dtp);
 	do {
 		dt_session_lock(dtp);
 		dpr = dtp->all;
@@ -421,6 +433,25 @@ static void conclude(dtrace_hdl_t *dtp, struct dt_making *making, dt_proc_t *dpr
 }
 
 /* A pid may have been another process's before. */
+bool dt_follow_begin(dtrace_hdl_t *dtp)
+{
+	bool may;
+
+	dt_session_lock(dtp);
+	may = !dtp->closing;
+	dtp->following += may;
+	dt_session_unlock(dtp);
+	return may;
+}
+
+void dt_follow_end(dtrace_hdl_t *dtp)
+{
+	dt_session_lock(dtp);
+	dtp->following--;
+	pthread_cond_broadcast(&dtp->cond);
+	dt_session_unlock(dtp);
+}
+
 void dt_follow_enter(dt_proc_t *dpr)
 {
 	dtrace_hdl_t *dtp = dpr->dtp;

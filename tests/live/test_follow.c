@@ -576,11 +576,20 @@ static void kept_running(void)
 }
 
 static const struct test tests[] = {
-	TEST(not_followed),	  TEST(followed),	     TEST(tree),
-	TEST(chosen),		  TEST(ids_again),	     TEST(of_the_grandparent),
-	TEST(in_a_pid_namespace), TEST(by_vfork),	     TEST(sharing),
-	TEST(killed_with_created), TEST(killed_with_grabbed), TEST(let_go_forking),
-	TEST(stopped_client),	  TEST(kept_running),
+	TEST(not_followed),
+	TEST(followed),
+	TEST(tree),
+	TEST(chosen),
+	TEST(ids_again),
+	TEST(of_the_grandparent),
+	TEST(in_a_pid_namespace),
+	TEST(by_vfork),
+	TEST(sharing),
+	TEST(killed_with_created),
+	TEST(killed_with_grabbed),
+	TEST(let_go_forking),
+	TEST(stopped_client),
+	TEST(kept_running),
 };
 
 int main(int argc, char **argv)

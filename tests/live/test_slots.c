@@ -356,8 +356,9 @@ static void counted_hits_are_exact(void)
 	same_sums(sums);
 	for (unsigned i = 0; i < NALL; i++)
 		assert_int_equal(hold_counter(h, counter[i]), board->calls[i]);
-	assert_int_equal(board->handled, sent);
-	assert_int_equal(board->values, total);
+	/* The sanitizer keeps signals back, and some for good at a thread's end. */
+	assert_true(HARNESS_TSAN || board->handled == sent);
+	assert_true(HARNESS_TSAN || board->values == total);
 	assert_int_equal(board->wrong, 0);
 	end_hold(h, pid);
 }

@@ -11,7 +11,8 @@
  * checksum is right. It fails when a trap stays in its text or in a child's, a PC behind
  * one, a signal of ours undelivered, a thread stopped or traced, or when a result is not
  * what the CPU would have computed. Of a created victim nothing is left, and its
- * children end as they should.
+ * children end as they should; one that is to be kept running goes on as a grabbed one
+ * does.
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -116,7 +117,44 @@ static void kill_one_who_creates(void)
 	drop_board();
 }
 
-/* --- both in turn ------------------------------------------------------------------- */
+/* --- created, to be kept running ---------------------------------------------------- */
+
+static int kept;        /* victims that came to their own end */
+static unsigned unmade; /* clients killed before they had one */
+
+/* Keepers end well; a client that is killed before it has its victim leaves none, or one
+ * that runs. */
+static void kept_or_never_made(pid_t pid, int status)
+{
+	if (status == BOARD_ALL_WELL << 8)
+		kept++;
+	else if (status != 0 && (atomic_load(&board->phase) > PHASE_TAKE ||
+				 (status != SIGKILL && status != 127 << 8)))
+		fail_msg("process %d ended with wait status 0x%x", pid, status);
+}
+
+static void kill_one_who_keeps(void)
+{
+	pid_t client;
+
+	new_board();
+	kept = 0;
+	client = client_that_keeps(board, board_fd);
+	kill_in_some_phase(client);
+	atomic_store(&board->end, 1);
+	stress_reap(kept_or_never_made);
+	if (kept || atomic_load(&board->phase) > PHASE_TAKE) {
+		assert_int_equal(kept, 1);
+		assert_int_equal(atomic_load(&board->wrong), 0);
+		assert_int_equal(atomic_load(&board->sum),
+				 board_sum(atomic_load(&board->ended)));
+	} else {
+		unmade++;
+	}
+	drop_board();
+}
+
+/* --- all in turn ------------------------------------------------------------------- */
 
 static void client_killed_at_any_instant(void)
 {
@@ -126,11 +164,16 @@ static void client_killed_at_any_instant(void)
 	while (stress_next()) {
 		kill_one_who_grabs();
 		kill_one_who_creates();
+		kill_one_who_keeps();
 		kills++;
 	}
 	stress_say("client killed %u times over a grabbed victim: %u right checksums",
 		   kills, kills);
 	stress_say("client killed %u times over a created victim: %u gone", kills, kills);
+	stress_say(
+		"client killed %u times that keeps what it creates: %u right checksums, "
+		"%u before there was one",
+		kills, kills - unmade, unmade);
 	for (int i = 0; i < PHASE_N; i++)
 		stress_say("  in phase %-8s %u", client_phase_name[i], aimed[i]);
 }

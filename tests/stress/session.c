@@ -211,6 +211,27 @@ pid_t client_with_child(struct board *b, int fd, enum client_bkpts bkpts)
 	}
 }
 
+/* The same option as `pgrab run --keep-running`. */
+pid_t client_that_keeps(struct board *b, int fd)
+{
+	pid_t pid = fork();
+	dtrace_hdl_t *s;
+
+	if (pid)
+		return pid;
+	begin(b, CLIENT_WITH_BKPTS);
+	s = open_session();
+	dtrace_setopt(s, "keeprunning", "on");
+	enter(PHASE_TAKE);
+	me.P = create(s, fd);
+	if (!me.P)
+		_exit(4);
+	while (!atomic_load(&b->gone))
+		hold_for_a_while(s);
+	dtrace_close(s);
+	_exit(0);
+}
+
 pid_t client_victim(struct board *b, int fd)
 {
 	const char *path = victim_path("stress_work");

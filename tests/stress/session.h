@@ -43,6 +43,9 @@ pid_t client_that_stays(struct board *b, pid_t victim, enum client_bkpts bkpts);
 /* Forks a client that creates its victim, on the board behind `fd`; else the same. */
 pid_t client_with_child(struct board *b, int fd, enum client_bkpts bkpts);
 
+/* The same, but one victim only, which is to run on when the client dies. */
+pid_t client_that_keeps(struct board *b, int fd);
+
 /* Forks and execs a victim on the board behind `fd`, tied to this process. */
 pid_t client_victim(struct board *b, int fd);
 

@@ -258,7 +258,8 @@ void restart_note(struct lwp *l, int sig)
 
 	if (l->group)
 		return;
-	c = broken(l, &regs);
+	/* who has executed a trap waits in no call: spared, as hits are many */
+	c = sig == SIGTRAP && l->pending == LWP_PEND_BKPT ? NULL : broken(l, &regs);
 	if (!c) {
 		l->until = l->inject ? l->until : 0;
 		return;

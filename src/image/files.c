@@ -16,10 +16,14 @@
  * in our root. Either way the inode is compared with the mapping's, so that what is
  * opened is the file that was mapped, whoever has the pid now.
  */
-int image_open_file(pid_t pid, const struct procfs_map *m)
+int image_open_file(const struct image_origin *origin, void *arg, pid_t pid,
+		    const struct procfs_map *m)
 {
-	int fd = procfs_open_mapped(pid, m);
+	int fd;
 
+	if (origin)
+		return origin->open(arg, m);
+	fd = procfs_open_mapped(pid, m);
 	if (fd == -ESRCH || fd == -ENOENT)
 		fd = procfs_open_mapped(getpid(), m);
 	return fd;
@@ -32,7 +36,7 @@ static int open_object(struct image *im, const struct image_object *o, struct ob
 
 	if (!m->inode)
 		return im->vdso ? obj_get_bytes(im->vdso, im->vdso_len, ret) : -ENOENT;
-	fd = image_open_file(im->pid, m);
+	fd = image_open_file(im->origin, im->origin_arg, im->pid, m);
 	return fd >= 0 ? obj_get_fd(fd, ret) : fd;
 }
 

@@ -3,8 +3,8 @@
  * An address space as it was at one moment.
  *
  * A `struct image` is built from three sources that the caller has at hand: the
- * mappings (/proc/PID/maps, read here), the link maps (from src/rtld, if there are any
- * yet) and a few values of the auxiliary vector. Building it is: read maps, group them
+ * mappings (/proc/PID/maps, read here; or those of a core, image_origin), the link maps
+ * (from src/rtld, if there are any yet) and a few values of the auxiliary vector. Building it is: read maps, group them
  * into runs (runs.c), say which runs are objects and which ones (objects.c), and lay
  * the result out for look-ups (below). It opens no file as long as memory and link maps
  * tell the load biases: a snapshot must be cheap, since one is made at every dlopen.
@@ -214,10 +214,17 @@ static void copy_vdso(struct image *im, const struct image_runs *r)
 	im->vdso = NULL;
 }
 
+static int read_maps(struct image *im, const struct image_source *src)
+{
+	if (src->origin)
+		return src->origin->maps(src->origin_arg, &im->raw, &im->nmaps);
+	return procfs_maps(src->pid, src->tid, &im->raw, &im->nmaps);
+}
+
 static int build(struct image *im, const struct image_source *src)
 {
 	struct image_runs r = { .src = src };
-	int err = procfs_maps(src->pid, src->tid, &im->raw, &im->nmaps);
+	int err = read_maps(im, src);
 
 	if (err)
 		return err;
@@ -247,6 +254,8 @@ static void free_image(struct image *im)
 	free(im->starts);
 	free(im->maps);
 	free(im->raw);
+	if (im->origin)
+		im->origin->unref(im->origin_arg);
 	free(im);
 }
 
@@ -260,6 +269,10 @@ int image_build(const struct image_source *src, struct image **ret)
 	atomic_init(&im->refs, 1);
 	pthread_mutex_init(&im->lock, NULL);
 	im->pid = src->tid ? src->tid : src->pid;
+	im->origin = src->origin;
+	im->origin_arg = src->origin_arg;
+	if (im->origin)
+		im->origin->ref(im->origin_arg);
 	err = build(im, src);
 	if (err) {
 		free_image(im);

@@ -35,9 +35,21 @@ struct image_map {
 	const struct image_object *object; /* NULL: none */
 };
 
+/* Where mappings and files come from when there is no process in /proc. */
+struct image_origin {
+	/* As procfs_maps(); paths must live as long as the reference. */
+	int (*maps)(void *arg, struct procfs_map **ret, size_t *ret_n);
+	/* As procfs_open_mapped(); any thread. */
+	int (*open)(void *arg, const struct procfs_map *m);
+	void (*ref)(void *arg);   /* one more user: the image */
+	void (*unref)(void *arg); /* one less */
+};
+
 /* What to build from. All borrowed, copied as needed. */
 struct image_source {
-	pid_t pid;        /* the process */
+	const struct image_origin *origin; /* NULL: /proc of the process */
+	void *origin_arg;                  /* handed to it */
+	pid_t pid;                         /* the process */
 	pid_t tid;        /* a thread to read through when the leader is a zombie, or 0 */
 	uint64_t at_base; /* AT_BASE; 0 none */
 	uint64_t at_phdr; /* AT_PHDR; 0 unknown */
@@ -48,7 +60,7 @@ struct image_source {
 };
 
 /*
- * Reads the maps of src->pid and makes a snapshot. One file mapped at two biases
+ * Reads the maps of src and makes a snapshot. One file mapped at two biases
  * (dlmopen) makes two objects; the order is: the program, then link-map order by
  * namespace, then the rest by address. A new reference. -ESRCH, -EACCES, -ENOMEM. Does
  * nothing to the victim.

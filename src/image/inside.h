@@ -18,8 +18,10 @@ struct image_slot {
 };
 
 struct image {
-	atomic_uint refs;       /* references */
-	pid_t pid;              /* whose /proc leads to the files */
+	atomic_uint refs;                  /* references */
+	const struct image_origin *origin; /* where files come from; NULL: /proc */
+	void *origin_arg;                  /* of it; holds a reference */
+	pid_t pid;                         /* whose /proc leads to the files */
 	struct procfs_map *raw; /* what procfs_maps() gave; holds the paths; owned */
 	struct image_map *maps; /* nmaps, by address; owned */
 	uint64_t *starts;       /* their starts, which a search runs over; owned */
@@ -79,7 +81,8 @@ struct image_run *image_run_at(const struct image_runs *r, uint64_t addr);
 /* Says which runs are objects, and which object each is. (objects.c) */
 void image_runs_name(struct image_runs *r);
 
-/* Opens a file of the snapshot: a descriptor or -errno. (files.c) */
-int image_open_file(pid_t pid, const struct procfs_map *m);
+/* Opens a file of a snapshot: a descriptor or -errno. (files.c) */
+int image_open_file(const struct image_origin *origin, void *arg, pid_t pid,
+		    const struct procfs_map *m);
 
 #endif

@@ -53,6 +53,8 @@ static struct image_run *find_exe(const struct image_runs *r)
 	_cleanup_free_ char *path = NULL;
 	size_t len;
 
+	if (r->src->origin)
+		return NULL;
 	if (procfs_readlink(r->src->tid ? r->src->tid : r->src->pid, "exe", &path))
 		return NULL;
 	for (size_t i = 0; i < r->nrun; i++) {

@@ -65,7 +65,8 @@ static int open_head(struct image_runs *r, const struct image_run *run, struct o
 
 	if (!run->is_file || r->nopened++ >= OPEN_LIMIT)
 		return -ENODATA;
-	fd = image_open_file(r->src->tid ? r->src->tid : r->src->pid,
+	fd = image_open_file(r->src->origin, r->src->origin_arg,
+			     r->src->tid ? r->src->tid : r->src->pid,
 			     &r->maps[run->first]);
 	return fd >= 0 ? obj_get_fd(fd, ret) : fd;
 }

@@ -112,6 +112,9 @@ struct ps_prochandle; /* the handle */
 #define G_NOEXEC  (-11) /* create: the file is not executable; see errno */
 #define G_DIED    (-12) /* create: it ended before it could be held */
 #define G_NOARG   (-13) /* proc_arg_*: not a process id */
+#define G_NOCORE  (-14) /* no such file */
+#define G_ELF     (-15) /* not a core, or not an ELF file, or a damaged one */
+#define G_AOUT    (-16) /* not the program that the core is of */
 
 /* --- data --------------------------------------------------------------------------- */
 
@@ -244,9 +247,34 @@ struct ps_prochandle *Pgrab(pid_t pid, int flags, int *perr);
 /* The text of a *perr of Pgrab: a static or thread-local string, never NULL. */
 const char *Pgrab_error(int err);
 
-/* After a failed Pgrab or Pcreate of this thread: the sentence with its particulars
- * (who traces it, what was waited for); thread-local, never NULL. Linux addition. */
+/* After a failed Pgrab, Pgrab_core, Pgrab_file or Pcreate of this thread: the sentence
+ * with its particulars (who traces it, what was waited for); thread-local, never NULL.
+ * Linux addition. */
 const char *Pgrab_detail(void);
+
+/*
+ * A handle on a core file, state PS_DEAD: what only looks works as on a process, memory
+ * that was not dumped coming from the files that were mapped, where they are still the
+ * ones (build-id); what controls fails with EBADF. Cores of the kernel, of gdb and of
+ * Pgcore(), of x86-64 and aarch64, on either; of the other CPU there are no prgregset_t:
+ * Plwp_getregs() fails with ENOTSUP. aout: where its program lies, if not where the core
+ * says, or NULL; another program is G_AOUT, unless gflag has PGRAB_FORCE. perr: G_* or an
+ * errno. NULL on failure. Pgrab_detail() has the particulars, also on success, when the
+ * core is cut short. Reads headers and notes; blocks as the file does. End it with
+ * Prelease(). Pgrab_core(3PROC).
+ */
+struct ps_prochandle *Pgrab_core(const char *core, const char *aout, int gflag,
+				 int *perr);
+
+/* The same of an open file, which is borrowed. Pfgrab_core(3PROC). */
+struct ps_prochandle *Pfgrab_core(int fd, const char *aout, int *perr);
+
+/*
+ * A handle on an ELF file, program or library, state PS_IDLE: its segments are the
+ * mappings, at its own addresses; there are symbols and memory, no LWPs. As Pgrab_core().
+ * Pgrab_file(3PROC).
+ */
+struct ps_prochandle *Pgrab_file(const char *file, int *perr);
 
 /*
  * Reopens the victim of a handle that was lost in an exec, if it may now be read. 0, or
@@ -592,6 +620,9 @@ typedef int proc_env_f(void *arg, struct ps_prochandle *P, uintptr_t addr,
 		       const char *string);
 
 int Penv_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg);
+
+/* The same of the arguments, as they are now. Linux addition. */
+int Parg_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg);
 
 long Pgetauxval(struct ps_prochandle *P, int type); /* the value, or -1 */
 /* lent, AT_NULL at the end; NULL */

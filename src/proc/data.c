@@ -12,7 +12,7 @@
 
 /* The whole of a file in /proc/PID about the victim's memory: empty once the leader has
  * ended, then read through another thread; the victim's own in any case. */
-static int slurp(struct ps_prochandle *P, const char *name, char **ret, size_t *ret_len)
+int live_slurp(struct ps_prochandle *P, const char *name, char **ret, size_t *ret_len)
 {
 	int rc = procfs_slurp(P->live.pid, name, ret, ret_len);
 
@@ -38,7 +38,7 @@ const auxv_t *data_auxv(struct ps_prochandle *P)
 
 	if (P->auxv || P->state == PS_UNDEAD)
 		return P->auxv;
-	if (slurp(P, "auxv", &bytes, &len) || len < sizeof(auxv_t))
+	if (P->ops->slurp(P, "auxv", &bytes, &len) || len < sizeof(auxv_t))
 		return NULL;
 	n = len / sizeof(auxv_t);
 	P->auxv = calloc(n + 1, sizeof(auxv_t));
@@ -79,18 +79,29 @@ long Pgetauxval(struct ps_prochandle *P, int type)
 	return -1;
 }
 
-int Penv_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg)
+/* Each of the strings in a file of /proc. */
+static int iterate(struct ps_prochandle *P, const char *name, proc_env_f *fn, void *arg)
 {
-	_cleanup_free_ char *env = NULL;
+	_cleanup_free_ char *strings = NULL;
 	size_t len;
 	int rc;
 
 	handle_lock(P);
-	rc = slurp(P, "environ", &env, &len);
+	rc = P->ops->slurp(P, name, &strings, &len);
 	handle_unlock(P);
 	if (rc)
 		return handle_fail(rc);
-	for (char *s = env; s < env + len && !rc; s += strlen(s) + 1)
+	for (char *s = strings; s < strings + len && !rc; s += strlen(s) + 1)
 		rc = fn(arg, P, 0, s);
 	return rc;
+}
+
+int Penv_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg)
+{
+	return iterate(P, "environ", fn, arg);
+}
+
+int Parg_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg)
+{
+	return iterate(P, "cmdline", fn, arg);
 }

@@ -182,6 +182,9 @@ static const char *const texts[] = {
 	[-G_NOEXEC] = "not executable",
 	[-G_DIED] = "it ended before it could be held",
 	[-G_NOARG] = "not a process id",
+	[-G_NOCORE] = "no such file",
+	[-G_ELF] = "not a core or ELF file, or a damaged one",
+	[-G_AOUT] = "not the program that the core is of",
 };
 
 const char *Pgrab_error(int err)

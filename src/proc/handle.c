@@ -27,6 +27,12 @@
  *   LOST         LOST, keeper gone, exec of what may not    Preopen, if it can be read
  *                be read
  *   UNDEAD       EXIT; a read-only pidfd turned readable    -
+ *   DEAD, IDLE   Pgrab_core; Pgrab_file                     -
+ *
+ * A core or an ELF file is a read-only handle whose operations (handle_ops) look into the
+ * file instead of /proc. It has no pidfd and no hold, so everything that controls finds
+ * what it finds on any read-only handle: EBADF; and nothing looks at a process that has
+ * the core's pid by now.
  *
  * The victim's death. Any request may answer -ESRCH; the state changes by the EXIT event,
  * with the status, which the keeper always sends. What was read stays usable: status,
@@ -48,6 +54,20 @@
 
 #include "util/log.h"
 #include "util/scope.h"
+
+const struct handle_ops live_ops = {
+	.alive = live_alive,
+	.look = live_look,
+	.count = live_count,
+	.psinfo = live_psinfo,
+	.seam = live_seam,
+	.slurp = live_slurp,
+	.maps = live_maps,
+	.open_mapped = live_open_mapped,
+	.exe = live_exe,
+	.lwps = live_lwps,
+	.regs = live_regs,
+};
 
 static int init_locks(struct ps_prochandle *P)
 {
@@ -73,6 +93,7 @@ struct ps_prochandle *handle_new(pid_t pid, int pidfd)
 		free(P);
 		return NULL;
 	}
+	P->ops = &live_ops;
 	P->pid = pid;
 	P->pidfd = pidfd;
 	P->state = PS_RUN;
@@ -94,7 +115,8 @@ void handle_free(struct ps_prochandle *P)
 	scope_close(&P->exec_fd);
 	free(P->auxv);
 	free(P->bkpts);
-	close(P->pidfd);
+	scope_close(&P->pidfd);
+	core_unref(P->core);
 	pthread_cond_destroy(&P->cond);
 	pthread_mutex_destroy(&P->lock);
 	free(P);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "arch/arch.h"
+#include "core/core.h"
 #include "hold/hold.h"
 #include "image/image.h"
 #include "libproc.h"
@@ -36,11 +37,37 @@ struct rd_agent {
 	bool consistent;         /* the first consistent state has been seen */
 };
 
+/*
+ * What a handle is on: a process (live_ops, functions beside their users), or a core or
+ * ELF file (dead_ops, dead.c). Called with the lock held. 0 or -errno where they may
+ * fail; -ESRCH the process has gone.
+ */
+struct handle_ops {
+	bool (*alive)(const struct ps_prochandle *P); /* it is there, and can be read */
+	void (*look)(struct ps_prochandle *P);        /* state, without events */
+	void (*count)(struct ps_prochandle *P);       /* status: threads, parent, group */
+	int (*psinfo)(struct ps_prochandle *P, psinfo_t *ret);
+	struct mem (*seam)(struct ps_prochandle *P); /* valid under the lock */
+	/* auxv, cmdline or environ, as the file of /proc, allocated */
+	int (*slurp)(struct ps_prochandle *P, const char *name, char **ret,
+		     size_t *ret_n);
+	int (*maps)(struct ps_prochandle *P, struct procfs_map **ret, size_t *ret_n);
+	int (*open_mapped)(struct ps_prochandle *P, const struct procfs_map *m);
+	int (*exe)(struct ps_prochandle *P, char **ret); /* path of the program */
+	/* LWPs that nobody holds, allocated */
+	int (*lwps)(struct ps_prochandle *P, lwpstatus_t **ret, size_t *ret_n);
+	int (*regs)(struct ps_prochandle *P, lwpid_t lwp, arch_regs_t *ret);
+};
+
+extern const struct handle_ops live_ops, dead_ops;
+
 struct ps_prochandle {
+	const struct handle_ops *ops; /* what it is on */
+	struct core *core;            /* the core or ELF file; NULL: a process */
 	pthread_mutex_t lock; /* guards everything below; never held across a wait */
 	pthread_cond_t cond;  /* state changed, or the wheel is free (CLOCK_MONOTONIC) */
-	pid_t pid;            /* the process */
-	int pidfd;            /* its identity */
+	pid_t pid;            /* the process; of a core: that it was */
+	int pidfd;            /* its identity; -1 when it is a file */
 	struct hold *hold;    /* the keeper's end; NULL read-only */
 	bool child;           /* we created it: reap at the end */
 	bool driven;          /* a control thread drives for good */
@@ -90,6 +117,23 @@ void handle_unlock(struct ps_prochandle *P);
 void handle_sleep(struct ps_prochandle *P,
 		  const struct timespec *end); /* on the condition; NULL: for ever */
 int handle_fail(int err);                      /* sets errno from 0 or -errno; 0 or -1 */
+
+/* --- live_ops: with the lock held --- */
+bool live_alive(const struct ps_prochandle *P);
+void live_look(struct ps_prochandle *P);
+void live_count(struct ps_prochandle *P);
+int live_psinfo(struct ps_prochandle *P, psinfo_t *ret);
+struct mem live_seam(struct ps_prochandle *P);
+int live_slurp(struct ps_prochandle *P, const char *name, char **ret, size_t *ret_len);
+int live_maps(struct ps_prochandle *P, struct procfs_map **ret, size_t *ret_n);
+int live_open_mapped(struct ps_prochandle *P, const struct procfs_map *m);
+int live_exe(struct ps_prochandle *P, char **ret);
+int live_lwps(struct ps_prochandle *P, lwpstatus_t **ret, size_t *ret_n);
+int live_regs(struct ps_prochandle *P, lwpid_t lwp, arch_regs_t *ret);
+
+/* --- dead.c --- */
+void dead_status(struct ps_prochandle *P);    /* what the core says, once */
+extern const struct image_origin dead_origin; /* of a struct core */
 
 /* --- drive.c: call with the lock held --- */
 void drive_apply(struct ps_prochandle *P, const struct hold_event *ev);

@@ -63,10 +63,10 @@ void identity_note(struct ps_prochandle *P)
 		P->exec_id = hash_auxv(P->live.pid);
 }
 
-/* A controlled handle sees each exec as an event. */
+/* A controlled handle sees each exec as an event; a file does none. */
 static bool same_exec(const struct ps_prochandle *P)
 {
-	if (P->hold)
+	if (P->hold || P->core)
 		return true;
 	if (P->exec_fd >= 0)
 		return has_users(P->exec_fd);
@@ -89,7 +89,7 @@ int Pcurrent(struct ps_prochandle *P)
 
 	handle_lock(P);
 	current = !P->execed && P->state != PS_UNDEAD && P->state != PS_LOST &&
-		  procfs_pidfd_alive(P->pidfd) && same_exec(P);
+		  P->ops->alive(P) && same_exec(P);
 	handle_unlock(P);
 	return current;
 }

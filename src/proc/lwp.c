@@ -53,20 +53,21 @@ static int take_held(struct ps_prochandle *P, struct snapshot *ret)
 	return 0;
 }
 
-static int take_listed(struct ps_prochandle *P, struct snapshot *ret)
+int live_lwps(struct ps_prochandle *P, lwpstatus_t **ret, size_t *ret_n)
 {
+	lwpstatus_t *found;
 	_cleanup_free_ pid_t *tids = NULL;
 	struct procfs_stat st;
-	size_t n;
+	size_t n, kept = 0;
 	int rc = procfs_pidfd_alive(P->pidfd) ? procfs_tids(P->pid, &tids, &n) : -ESRCH;
 
 	if (rc)
 		return rc;
-	ret->st = calloc(n ? n : 1, sizeof(*ret->st));
-	if (!ret->st)
+	found = calloc(n ? n : 1, sizeof(*found));
+	if (!found)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		lwpstatus_t *l = &ret->st[ret->n];
+		lwpstatus_t *l = &found[kept];
 
 		if (procfs_stat(P->pid, tids[i], &st))
 			continue; /* has ended meanwhile */
@@ -76,9 +77,16 @@ static int take_listed(struct ps_prochandle *P, struct snapshot *ret)
 		if (st.state == 't')
 			l->pr_flags |= PR_PTRACE;
 		l->pr_why = st.state == 'T' ? PR_JOBCONTROL : 0;
-		ret->n++;
+		kept++;
 	}
+	*ret = found;
+	*ret_n = kept;
 	return 0;
+}
+
+int live_regs(struct ps_prochandle *P, lwpid_t lwp, arch_regs_t *ret)
+{
+	return P->hold ? hold_getregs(P->hold, lwp, ret) : -EBADF;
 }
 
 int Plwp_iter(struct ps_prochandle *P, proc_lwp_f *fn, void *arg)
@@ -88,7 +96,7 @@ int Plwp_iter(struct ps_prochandle *P, proc_lwp_f *fn, void *arg)
 	int rc;
 
 	handle_lock(P);
-	rc = P->hold ? take_held(P, &s) : take_listed(P, &s);
+	rc = P->hold ? take_held(P, &s) : P->ops->lwps(P, &s.st, &s.n);
 	handle_unlock(P);
 	owned = s.st;
 	if (rc)
@@ -104,7 +112,7 @@ int Plwp_getregs(struct ps_prochandle *P, lwpid_t lwp, prgregset_t regs)
 	int rc;
 
 	handle_lock(P);
-	rc = P->hold ? hold_getregs(P->hold, lwp, &r) : -EBADF;
+	rc = P->ops->regs(P, lwp, &r);
 	handle_unlock(P);
 	if (!rc)
 		memcpy(regs, &r, sizeof(prgregset_t));
@@ -127,14 +135,17 @@ int Plwp_setregs(struct ps_prochandle *P, lwpid_t lwp, const prgregset_t regs)
 
 int Pgetareg(struct ps_prochandle *P, int reg, prgreg_t *value)
 {
+	arch_regs_t regs;
 	int rc = 0;
 
 	if (reg < 0 || reg >= arch_native->nregs)
 		return handle_fail(-EINVAL);
 	handle_lock(P);
-	if (!P->allstop)
+	if (P->state == PS_DEAD)
+		rc = P->ops->regs(P, P->status.pr_lwp.pr_lwpid, &regs);
+	else if (!P->allstop)
 		rc = P->hold ? -EBUSY : -EBADF;
-	else
+	if (!rc)
 		*value = P->status.pr_lwp.pr_reg[reg];
 	handle_unlock(P);
 	return handle_fail(rc);

@@ -30,6 +30,16 @@ static uint64_t now_ns(void)
 
 /* --- the dynamic linker ------------------------------------------------------------- */
 
+int live_maps(struct ps_prochandle *P, struct procfs_map **ret, size_t *ret_n)
+{
+	return procfs_maps(P->live.pid, 0, ret, ret_n);
+}
+
+int live_open_mapped(struct ps_prochandle *P, const struct procfs_map *m)
+{
+	return procfs_open_mapped(P->live.pid, m);
+}
+
 /* The obj of the file mapped at base, straight from the maps: there is no snapshot
  * yet. */
 static int ldso_obj(struct ps_prochandle *P, uint64_t base, struct obj **ret)
@@ -37,13 +47,13 @@ static int ldso_obj(struct ps_prochandle *P, uint64_t base, struct obj **ret)
 	_cleanup_free_ struct procfs_map *maps = NULL;
 	_cleanup_close_ int fd = -ENOENT;
 	size_t n;
-	int rc = procfs_maps(P->live.pid, 0, &maps, &n);
+	int rc = P->ops->maps(P, &maps, &n);
 
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < n && fd < 0; i++)
 		if (base >= maps[i].start && base < maps[i].end)
-			fd = procfs_open_mapped(P->live.pid, &maps[i]);
+			fd = P->ops->open_mapped(P, &maps[i]);
 	return fd < 0 ? fd : obj_get_fd(fd, ret);
 }
 
@@ -89,10 +99,13 @@ static int build_once(struct ps_prochandle *P, const struct rtld_list *list,
 {
 	struct mem m = memory_seam(P);
 	struct image_source src = {
+		.origin = P->core ? &dead_origin : NULL,
+		.origin_arg = P->core,
 		.pid = P->pid,
 		.tid = P->live.pid == P->pid ? 0 : P->live.pid,
 		.at_base = data_auxval(P, AT_BASE),
-		.at_phdr = data_auxval(P, AT_PHDR),
+		.at_phdr =
+			P->core ? core_auxval(P->core, AT_PHDR) : data_auxval(P, AT_PHDR),
 		.at_vdso = data_auxval(P, AT_SYSINFO_EHDR),
 		.link = list->objs,
 		.nlink = list->n,
@@ -121,7 +134,7 @@ static int build(struct ps_prochandle *P, const struct rtld_list *list)
 		next = NULL;
 		rc = build_once(P, list, &next);
 	}
-	if (!rc && (is_empty(next) || !procfs_pidfd_alive(P->pidfd))) {
+	if (!rc && (is_empty(next) || !P->ops->alive(P))) {
 		image_unref(next); /* it died meanwhile: the last snapshot is better */
 		rc = -ESRCH;
 	}
@@ -141,7 +154,7 @@ int maps_refresh(struct ps_prochandle *P)
 	struct rtld *r;
 	int rc;
 
-	if (P->state == PS_UNDEAD || !procfs_pidfd_alive(P->pidfd))
+	if (P->state == PS_UNDEAD || !P->ops->alive(P))
 		return -ESRCH;
 	identity_renew(P);
 	r = maps_rtld(P);
@@ -192,6 +205,8 @@ struct image *maps_take(struct ps_prochandle *P)
  * may. */
 bool maps_may_be_old(const struct ps_prochandle *P)
 {
+	if (P->core)
+		return false;
 	if (P->hold && P->allstop)
 		return P->image_old;
 	return now_ns() - P->image_ns > MISS_NS;
@@ -201,7 +216,7 @@ bool maps_may_be_old(const struct ps_prochandle *P)
 struct image *maps_take_current(struct ps_prochandle *P)
 {
 	handle_lock(P);
-	if (P->image && (P->image_old || !P->hold || !P->allstop))
+	if (P->image && !P->core && (P->image_old || !P->hold || !P->allstop))
 		maps_refresh(P); /* once it is dead: the last */
 	handle_unlock(P);
 	return maps_take(P);

@@ -11,9 +11,14 @@
 #include "proc/handle.h"
 #include "util/scope.h"
 
-struct mem memory_seam(struct ps_prochandle *P)
+struct mem live_seam(struct ps_prochandle *P)
 {
 	return mem_live(&P->live);
+}
+
+struct mem memory_seam(struct ps_prochandle *P)
+{
+	return P->ops->seam(P);
 }
 
 /* A leader that has ended before its threads has no memory, maps or auxv any more: from
@@ -24,7 +29,7 @@ int memory_rehome(struct ps_prochandle *P)
 	struct procfs_stat st;
 	size_t n;
 
-	if (procfs_tids(P->pid, &tids, &n))
+	if (P->core || procfs_tids(P->pid, &tids, &n))
 		return -ESRCH;
 	for (size_t i = 0; i < n; i++) {
 		if (procfs_stat(P->pid, tids[i], &st) || strchr("ZX", st.state))
@@ -43,7 +48,7 @@ int memory_rehome(struct ps_prochandle *P)
  */
 static ssize_t check_ours(const struct ps_prochandle *P, ssize_t n)
 {
-	if (n < 0 || P->hold || procfs_pidfd_alive(P->pidfd))
+	if (n < 0 || P->hold || P->ops->alive(P))
 		return n;
 	return -ESRCH;
 }

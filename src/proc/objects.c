@@ -215,6 +215,17 @@ static char *cut_deleted(char *path)
 	return path;
 }
 
+int live_exe(struct ps_prochandle *P, char **ret)
+{
+	_cleanup_free_ char *path = NULL;
+	int rc = procfs_readlink(P->live.pid, "exe", &path);
+
+	if (rc || !procfs_pidfd_alive(P->pidfd))
+		return -ESRCH;
+	*ret = cut_deleted(scope_take(path));
+	return 0;
+}
+
 char *Pexecname(struct ps_prochandle *P, char *buf, size_t size)
 {
 	_cleanup_free_ char *path = NULL;
@@ -222,8 +233,8 @@ char *Pexecname(struct ps_prochandle *P, char *buf, size_t size)
 	const struct image_object *o;
 	char *name;
 
-	if (!procfs_readlink(P->live.pid, "exe", &path) && procfs_pidfd_alive(P->pidfd))
-		return copy_name(cut_deleted(path), buf, size);
+	if (!P->ops->exe(P, &path))
+		return copy_name(path, buf, size);
 	im = maps_take(P);
 	o = im ? image_object_named(im, IMAGE_ANY_LMID, "a.out") : NULL;
 	name = copy_name(o ? o->path : NULL, buf, size);

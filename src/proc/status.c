@@ -18,8 +18,13 @@ enum {
 	KTHREAD = 0x00200000
 };
 
+bool live_alive(const struct ps_prochandle *P)
+{
+	return procfs_pidfd_alive(P->pidfd);
+}
+
 /* A read-only handle has no events: /proc and the pidfd tell. */
-static void look(struct ps_prochandle *P)
+void live_look(struct ps_prochandle *P)
 {
 	struct procfs_stat st;
 
@@ -42,7 +47,7 @@ static void catch_up(struct ps_prochandle *P)
 {
 	if (P->hold && !P->driven && !P->polling)
 		drive_poll(P);
-	look(P);
+	P->ops->look(P);
 }
 
 int Pstate(struct ps_prochandle *P)
@@ -61,19 +66,26 @@ pid_t Pgetpid(struct ps_prochandle *P)
 	return P->pid;
 }
 
-const pstatus_t *Pstatus(struct ps_prochandle *P)
+void live_count(struct ps_prochandle *P)
 {
 	pstatus_t *s = &P->status;
 	struct procfs_stat st;
 
+	if (P->state == PS_UNDEAD || procfs_stat(P->pid, 0, &st))
+		return;
+	s->pr_nlwp = (int)st.nlwp;
+	s->pr_ppid = st.ppid;
+	s->pr_pgid = st.pgrp;
+	s->pr_sid = st.session;
+}
+
+const pstatus_t *Pstatus(struct ps_prochandle *P)
+{
+	pstatus_t *s = &P->status;
+
 	handle_lock(P);
 	catch_up(P);
-	if (P->state != PS_UNDEAD && !procfs_stat(P->pid, 0, &st)) {
-		s->pr_nlwp = (int)st.nlwp;
-		s->pr_ppid = st.ppid;
-		s->pr_pgid = st.pgrp;
-		s->pr_sid = st.session;
-	}
+	P->ops->count(P);
 	s->pr_flags = s->pr_lwp.pr_flags | (P->klc ? PR_KLC : 0) | (P->rlc ? PR_RLC : 0) |
 		      (P->asked ? PR_DSTOP : 0);
 	handle_unlock(P);
@@ -181,14 +193,22 @@ static bool is_ours(const struct ps_prochandle *P, const psinfo_t *ps)
 	       (P->psinfo.pr_pid && P->psinfo.pr_starttime == ps->pr_starttime);
 }
 
-const psinfo_t *Ppsinfo(struct ps_prochandle *P)
+int live_psinfo(struct ps_prochandle *P, psinfo_t *ret)
 {
 	psinfo_t ps;
+
+	if (proc_get_psinfo(P->pid, &ps) || !is_ours(P, &ps))
+		return -ESRCH;
+	*ret = ps;
+	return 0;
+}
+
+const psinfo_t *Ppsinfo(struct ps_prochandle *P)
+{
 	bool known;
 
 	handle_lock(P);
-	if (!proc_get_psinfo(P->pid, &ps) && is_ours(P, &ps))
-		P->psinfo = ps;
+	P->ops->psinfo(P, &P->psinfo);
 	known = P->psinfo.pr_pid != 0;
 	handle_unlock(P);
 	if (!known)

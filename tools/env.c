@@ -23,13 +23,13 @@ static int show_env(struct ps_prochandle *P, pid_t pid, void *arg)
 
 static int run_env(const struct command *self, int argc, char **argv)
 {
-	return target_command(self, argc, argv, show_env);
+	return target_command_file(self, argc, argv, show_env);
 }
 
 const struct command command_env = {
 	.name = "env",
 	.summary = "the environment of processes",
-	.synopsis = "[-q] PID...",
+	.synopsis = "[-q] PID|CORE...",
 	.help = "Prints the environment that the program was started with, a variable a "
 		"line. Control\n"
 		"characters are shown as \\n, \\t, \\xHH, a backslash as \\\\. The "

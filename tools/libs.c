@@ -29,13 +29,13 @@ static int show_libs(struct ps_prochandle *P, pid_t pid, void *arg)
 
 static int run_libs(const struct command *self, int argc, char **argv)
 {
-	return target_command(self, argc, argv, show_libs);
+	return target_command_file(self, argc, argv, show_libs);
 }
 
 const struct command command_libs = {
 	.name = "libs",
 	.summary = "the program and shared objects of processes",
-	.synopsis = "[-q] PID...",
+	.synopsis = "[-q] PID|CORE...",
 	.help = "Prints each object that is loaded: its base (what is added to the "
 		"addresses in the\n"
 		"file), its namespace (0, or as dlmopen numbered it), its path. The "

@@ -43,13 +43,13 @@ static int show_maps(struct ps_prochandle *P, pid_t pid, void *arg)
 
 static int run_maps(const struct command *self, int argc, char **argv)
 {
-	return target_command(self, argc, argv, show_maps);
+	return target_command_file(self, argc, argv, show_maps);
 }
 
 const struct command command_maps = {
 	.name = "maps",
 	.summary = "the mappings of processes",
-	.synopsis = "[-q] PID...",
+	.synopsis = "[-q] PID|CORE...",
 	.help = "Prints each mapping: address, size, permissions (p private, s shared), "
 		"offset in the\n"
 		"file, and what is mapped; then the total. The process is not touched.\n"

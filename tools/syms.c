@@ -317,22 +317,22 @@ static void check_operand(const struct command *self, const char *operand)
 static int run_syms(const struct command *self, int argc, char **argv)
 {
 	struct question q;
-	pid_t pid;
+	struct target target;
 
 	options_none(self, argc, argv);
 	if (optind >= argc)
 		usage_error(self, "which process?");
-	pid = options_pid(self, argv[optind]);
+	target = target_operand(self, argv[optind]);
 	q = (struct question){ .operands = argv + optind + 1, .n = argc - optind - 1 };
 	for (int i = 0; i < q.n; i++)
 		check_operand(self, q.operands[i]);
-	return target_examine(&pid, 1, show_syms, &q);
+	return target_examine(&target, 1, show_syms, &q);
 }
 
 const struct command command_syms = {
 	.name = "syms",
 	.summary = "symbols of a process, by address and by name",
-	.synopsis = "[-q] PID [ADDRESS|NAME|OBJECT`NAME]...",
+	.synopsis = "[-q] PID|CORE [ADDRESS|NAME|OBJECT`NAME]...",
 	.help = "Without more, prints all symbols of all objects: address, size, binding "
 		"(l local,\n"
 		"g global, w weak) and type (F function, O object, - other), "

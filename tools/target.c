@@ -34,20 +34,72 @@ void target_heading(struct ps_prochandle *P, pid_t pid)
 	output("\n");
 }
 
-int target_examine(const pid_t *pids, size_t n, target_fn *fn, void *arg)
+static bool looks_like_pid(const char *text)
+{
+	if (strncmp(text, "/proc/", 6) == 0)
+		text += 6;
+	return *text && text[strspn(text, "0123456789")] == '\0';
+}
+
+struct target target_operand(const struct command *cmd, const char *text)
+{
+	if (!looks_like_pid(text) && access(text, F_OK) == 0)
+		return (struct target){ .file = text };
+	return (struct target){ .pid = options_pid(cmd, text) };
+}
+
+/* A core, or else an ELF file. */
+static struct ps_prochandle *open_file(const char *path)
+{
+	int err;
+	struct ps_prochandle *P = Pgrab_core(path, NULL, 0, &err);
+
+	if (!P && err == G_ELF)
+		P = Pgrab_file(path, &err);
+	if (!P)
+		complain("%s", *Pgrab_detail() ? Pgrab_detail() : Pgrab_error(err));
+	else if (*Pgrab_detail())
+		notice("%s", Pgrab_detail());
+	return P;
+}
+
+struct ps_prochandle *target_open(const struct target *t)
+{
+	return t->file ? open_file(t->file) : target_grab(t->pid, PGRAB_RDONLY);
+}
+
+bool target_is_file(struct ps_prochandle *P)
+{
+	return Pstate(P) == PS_DEAD || Pstate(P) == PS_IDLE;
+}
+
+static void head(struct ps_prochandle *P, const struct target *t)
+{
+	if (t->file) {
+		output("%s", colour(COLOUR_HEAD));
+		output_escaped(t->file);
+		output(":%s ", colour(COLOUR_NONE));
+	}
+	if (Pstate(P) == PS_IDLE)
+		output("\n");
+	else
+		target_heading(P, Pgetpid(P));
+}
+
+int target_examine(const struct target *list, size_t n, target_fn *fn, void *arg)
 {
 	int status = EXIT_DONE;
 
 	for (size_t i = 0; i < n && !output_failed(); i++) {
-		struct ps_prochandle *P = target_grab(pids[i], PGRAB_RDONLY);
+		struct ps_prochandle *P = target_open(&list[i]);
 
 		if (!P) {
 			status = EXIT_FAILED;
 			continue;
 		}
 		if (n > 1)
-			target_heading(P, pids[i]);
-		if (fn(P, pids[i], arg) != 0)
+			head(P, &list[i]);
+		if (fn(P, Pgetpid(P), arg) != 0)
 			status = EXIT_FAILED;
 		Prelease(P, 0);
 	}
@@ -56,14 +108,37 @@ int target_examine(const pid_t *pids, size_t n, target_fn *fn, void *arg)
 
 int target_command(const struct command *cmd, int argc, char **argv, target_fn *fn)
 {
+	struct target *list;
 	pid_t *pids;
 	size_t n;
 	int status;
 
 	options_none(cmd, argc, argv);
 	pids = options_pids(cmd, argc, argv, &n);
-	status = target_examine(pids, n, fn, NULL);
+	list = options_alloc(n, sizeof(*list));
+	for (size_t i = 0; i < n; i++)
+		list[i].pid = pids[i];
+	status = target_examine(list, n, fn, NULL);
+	free(list);
 	free(pids);
+	return status;
+}
+
+int target_command_file(const struct command *cmd, int argc, char **argv, target_fn *fn)
+{
+	struct target *list;
+	size_t n;
+	int status;
+
+	options_none(cmd, argc, argv);
+	if (optind >= argc)
+		usage_error(cmd, "which process?");
+	n = (size_t)(argc - optind);
+	list = options_alloc(n, sizeof(*list));
+	for (size_t i = 0; i < n; i++)
+		list[i] = target_operand(cmd, argv[optind + (int)i]);
+	status = target_examine(list, n, fn, NULL);
+	free(list);
 	return status;
 }
 

@@ -4,10 +4,11 @@
  *
  * A `struct image` is built from three sources that the caller has at hand: the
  * mappings (/proc/PID/maps, read here; or those of a core, image_origin), the link maps
- * (from src/rtld, if there are any yet) and a few values of the auxiliary vector. Building it is: read maps, group them
- * into runs (runs.c), say which runs are objects and which ones (objects.c), and lay
- * the result out for look-ups (below). It opens no file as long as memory and link maps
- * tell the load biases: a snapshot must be cheap, since one is made at every dlopen.
+ * (from src/rtld, if there are any yet) and a few values of the auxiliary vector.
+ * Building it is: read maps, group them into runs (runs.c), say which runs are objects
+ * and which ones (objects.c), and lay the result out for look-ups (below). It opens no
+ * file as long as memory and link maps tell the load biases: a snapshot must be cheap,
+ * since one is made at every dlopen.
  *
  * Invariants. Immutable after image_build() returns, but for the slots, in which each
  * object's file appears at most once (or an error that stays). Mappings are sorted and

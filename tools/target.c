@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -43,7 +44,9 @@ static bool looks_like_pid(const char *text)
 
 struct target target_operand(const struct command *cmd, const char *text)
 {
-	if (!looks_like_pid(text) && access(text, F_OK) == 0)
+	struct stat st;
+
+	if (!looks_like_pid(text) && stat(text, &st) == 0 && S_ISREG(st.st_mode))
 		return (struct target){ .file = text };
 	return (struct target){ .pid = options_pid(cmd, text) };
 }

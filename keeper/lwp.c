@@ -137,11 +137,9 @@ int lwp_regs(struct lwp *l, arch_regs_t **ret)
 	if (rc)
 		return rc;
 	l->regs_valid = true;
-	if (l->pc_dirty) {
+	if (l->pc_valid && l->pc_dirty)
 		arch_set_pc(&l->regs, l->pc);
-		l->regs_dirty = true;
-	}
-	l->pc_valid = l->pc_dirty = false;
+	l->pc_valid = false; /* who has the registers may change them */
 	*ret = &l->regs;
 	return 0;
 }
@@ -174,13 +172,12 @@ void lwp_set_pc(struct lwp *l, uint64_t pc)
 
 	if (!arch_native->has_user && lwp_regs(l, &regs))
 		return;
-	if (l->regs_valid) {
+	if (l->regs_valid)
 		arch_set_pc(&l->regs, pc);
-		l->regs_dirty = true;
-		return;
-	}
+	l->regs_dirty = l->regs_dirty || !arch_native->has_user;
 	l->pc = pc;
-	l->pc_valid = l->pc_dirty = true;
+	l->pc_valid = !l->regs_valid;
+	l->pc_dirty = true;
 }
 
 int lwp_flush(struct lwp *l)

@@ -29,7 +29,8 @@
 
 enum {
 	GUARD_US = 5000,
-	DEFAULT_MS = 5000
+	DEFAULT_MS = 5000,
+	ATTEMPTS = 8 /* at a thread that looks alive and ours to have */
 };
 
 static sigjmp_buf guard_jump;
@@ -119,17 +120,30 @@ static int adopt(struct victim *v, pid_t tid)
 	return 0;
 }
 
+/*
+ * While a thread that is not the leader execs, the leader is a zombie, and the next
+ * moment its tid is that thread's (de_thread(), 6.18): what refused the SEIZE is then gone
+ * when /proc is asked why. So a refusal that nothing explains is believed only when it
+ * is repeated.
+ */
+static int try_seize(struct victim *v, pid_t tid, char *text, size_t size)
+{
+	int rc = -EPERM;
+
+	for (int i = 0; i < ATTEMPTS && rc == -EPERM; i++) {
+		rc = seize_guarded(v, tid);
+		if (rc == -EPERM)
+			rc = refused(v, tid, text, size);
+	}
+	return rc;
+}
+
 /* 1: a new LWP; 0: nothing there to attach to; -EAGAIN: again later. */
 static int seize_one(struct victim *v, pid_t tid, char *text, size_t size)
 {
-	int rc = seize_guarded(v, tid);
+	int rc = try_seize(v, tid, text, size);
 
-	if (rc == -EPERM) {
-		rc = refused(v, tid, text, size);
-		if (rc == 1)
-			return 0;
-	}
-	if (rc == -ESRCH)
+	if (rc == 1 || rc == -ESRCH)
 		return 0;
 	if (!rc)
 		rc = adopt(v, tid);
@@ -247,21 +261,16 @@ bool attach_is_whole(struct victim *v)
 void attach_late(struct victim *v)
 {
 	char text[KP_TEXT];
-	pid_t tid = v->pid;
 
-	for (struct lwp *l = v->lwps; l; l = l->next)
-		if (lwp_moving(l))
-			tid = l->tid;
 	if (v->seized)
-		snprintf(text, sizeof(text), "thread %d does not stop (state %c)", tid,
-			 lwp_proc_state(v->pid, tid) ?: '?');
+		late_say_moving(v, text, sizeof(text));
 	else if (other_record(v))
 		snprintf(text, sizeof(text),
 			 "we have not let go of all its threads since the last time");
 	else
 		snprintf(text, sizeof(text),
 			 "the kernel does not let us attach while thread %d is in execve",
-			 tid);
+			 late_find_exec(v->pid));
 	attach_fail(v, -ETIMEDOUT, text);
 }
 

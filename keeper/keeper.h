@@ -340,6 +340,12 @@ bool attach_is_whole(struct victim *v); /* false: seize once more */
 void attach_done(struct victim *v);     /* every thread stands: reply */
 void attach_fail(struct victim *v, int err, const char *text);
 
+/* --- late.c ------------------------------------------------------------------------ */
+
+/* the thread that does not stop, its state, and where it is in the kernel */
+void late_say_moving(struct victim *v, char *text, size_t size);
+pid_t late_find_exec(pid_t pid); /* its thread that is in execve; the leader if none is */
+
 /* --- wait.c, stops.c: waiting yields a value, reacting is another function --------- */
 
 struct wait_event {

@@ -101,6 +101,8 @@ static void ended(struct lwp *l, int status)
 		victim_ended(v, tid, status);
 	else if (!v->nlwps && v->phase == V_RELEASING)
 		release_gone(v); /* the others were detached: they may well live */
+	else if (!v->nlwps && v->phase == V_ATTACHING)
+		v->seized = false; /* others may be left, or one that has exec'd */
 	else if (!v->nlwps)
 		last_member_ended(v, status);
 	else

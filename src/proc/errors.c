@@ -65,6 +65,20 @@ static const char *user_name(uid_t uid, char *buf, size_t size)
 	return buf;
 }
 
+/* The first user namespace maps every id to itself (user_namespaces(7)). */
+static bool in_user_namespace(void)
+{
+	unsigned long first = 0, outside = 0, count = 0xffffffff;
+	FILE *f = fopen("/proc/self/uid_map", "re");
+	bool whole = true;
+
+	if (f && fscanf(f, "%lu %lu %lu", &first, &outside, &count) == 3)
+		whole = !first && !outside && count == 0xffffffff;
+	if (f)
+		fclose(f);
+	return !whole;
+}
+
 static int refused(pid_t pid)
 {
 	struct procfs_status st;
@@ -79,6 +93,10 @@ static int refused(pid_t pid)
 	else if (yama_scope())
 		errors_detail("Yama's ptrace_scope %d forbids attaching to process %d",
 			      yama_scope(), pid);
+	else if (in_user_namespace())
+		errors_detail("the kernel refuses: process %d is outside of our user "
+			      "namespace, or has more privileges than we have there",
+			      pid);
 	else
 		errors_detail(
 			"the kernel refuses: process %d may have more privileges than we "

@@ -248,6 +248,24 @@ __attribute__((unused)) static pid_t tracer_of(pid_t pid)
 	return procfs_status(pid, 0, &st) ? -1 : st.tracer;
 }
 
+/* Threads of pid that somebody traces, or that a tracer keeps stopped. */
+__attribute__((unused)) static int held_threads(pid_t pid)
+{
+	struct procfs_status st;
+	struct procfs_stat stat;
+	int held = 0;
+	pid_t *tids;
+	size_t n;
+
+	if (procfs_tids(pid, &tids, &n))
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		held += (!procfs_status(pid, tids[i], &st) && st.tracer) ||
+			(!procfs_stat(pid, tids[i], &stat) && stat.state == 't');
+	free(tids);
+	return held;
+}
+
 __attribute__((unused)) static void assert_beats(struct shared *s)
 {
 	unsigned was = s->beats;

@@ -122,9 +122,9 @@ static int adopt(struct victim *v, pid_t tid)
 
 /*
  * While a thread that is not the leader execs, the leader is a zombie, and the next
- * moment its tid is that thread's (de_thread(), 6.18): what refused the SEIZE is then gone
- * when /proc is asked why. So a refusal that nothing explains is believed only when it
- * is repeated.
+ * moment its tid is that thread's (de_thread(), 6.18): what refused the SEIZE is then
+ * gone when /proc is asked why. So a refusal that nothing explains is believed only when
+ * it is repeated.
  */
 static int try_seize(struct victim *v, pid_t tid, char *text, size_t size)
 {

@@ -29,7 +29,7 @@ static struct ps_prochandle *session_grab(dtrace_hdl_t *s, pid_t pid)
 	return P;
 }
 
-/* --- threads without pause ---------------------------------------------------------- */
+/* --- threads without pause --------------------------------------------------------- */
 
 static void breakpoint_round(dtrace_hdl_t *s, pid_t pid, uintptr_t brief)
 {
@@ -69,7 +69,7 @@ static void ten_rounds_in_a_thread_storm(void)
 	assert_int_equal(victim_end(&v), 0);
 }
 
-/* --- a leader that has ended -------------------------------------------------------- */
+/* --- a leader that has ended ------------------------------------------------------- */
 
 /* As headless() of proc_test.h, with more threads. */
 VICTIM static void many_headless(struct shared *s)
@@ -142,7 +142,7 @@ static void the_leader_has_ended(void)
 	end(pid);
 }
 
-/* --- exec by a thread that is not the leader ----------------------------------------- */
+/* --- exec by a thread that is not the leader ---------------------------------------- */
 
 static int64_t longest;
 
@@ -244,7 +244,7 @@ static void execs_of_another_thread_are_told(void)
 	}
 }
 
-/* --- thread ids that come again ------------------------------------------------------ */
+/* --- thread ids that come again ----------------------------------------------------- */
 
 static int last_pid = -1; /* descriptor of ns_last_pid */
 

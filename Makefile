@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Thin: Meson does the work. Each target is a script that runs without make as well.
-.PHONY: all demo check stress build bench install clean
+.PHONY: all demo check stress fuzz build bench install clean
 
 all: build
 
@@ -12,6 +12,9 @@ check:		# install what is missing, build, run every test
 
 stress:		# the stress tests; SECONDS=60: each so long
 	SECONDS=$(SECONDS) sh scripts/stress
+
+fuzz:		# the fuzz targets under libFuzzer; SECONDS=600: each so long
+	SECONDS=$(SECONDS) sh scripts/fuzz
 
 build:
 	sh scripts/build

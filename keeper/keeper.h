@@ -288,6 +288,7 @@ int trace_setregs(struct lwp *l, const arch_regs_t *regs);
 int trace_getreg(struct lwp *l, unsigned reg, uint64_t *ret);
 int trace_setreg(struct lwp *l, unsigned reg, uint64_t value);
 bool trace_has_shadow_stack(struct lwp *l); /* enabled in it (x86, Linux 6.6) */
+int trace_getregset(struct lwp *l, unsigned type, void *ret, size_t *len);
 int trace_siginfo(struct lwp *l, siginfo_t *ret);
 int trace_syscall(struct lwp *l);               /* runs to the entry of a system call */
 int trace_rseq(struct lwp *l, uint64_t *ret);   /* its struct rseq, 0 none; Linux 5.13 */

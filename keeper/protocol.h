@@ -27,12 +27,13 @@
 
 enum {
 	KP_VERSION = 1,
-	KP_HUB_FD = 3,        /* the keeper's end of the hub at its start */
-	KP_CLIENT_FD = 4,     /* a pidfd of the client at its start */
-	KP_MAX_BKPTS = 65536, /* breakpoints in one victim */
-	KP_MAX_LWPS = 256,    /* LWPs in one reply to KP_LWPS */
-	KP_MAX_REGS = 128,    /* register sets in one reply to KP_REGS_ALL */
-	KP_TEXT = 160,        /* bytes of a fault's text */
+	KP_HUB_FD = 3,            /* the keeper's end of the hub at its start */
+	KP_CLIENT_FD = 4,         /* a pidfd of the client at its start */
+	KP_MAX_BKPTS = 65536,     /* breakpoints in one victim */
+	KP_MAX_LWPS = 256,        /* LWPs in one reply to KP_LWPS */
+	KP_MAX_REGS = 128,        /* register sets in one reply to KP_REGS_ALL */
+	KP_TEXT = 160,            /* bytes of a fault's text */
+	KP_MAX_REGSET = 16 << 10, /* bytes of registers of one kind (x86: 11 KiB) */
 };
 
 /* Types of request. */
@@ -70,6 +71,8 @@ enum kp_type {
 	KP_SYSCALL_INSN,
 	KP_WATCH_SET,   /* kp_watch */
 	KP_WATCH_CLEAR, /* kp_watch: of the same fields */
+	/* kp_mask: header.tid's registers of the kind NT_*; reply kp_regset */
+	KP_REGSET,
 	KP_NTYPES
 };
 
@@ -207,6 +210,11 @@ struct kp_regs_all {
 	uint32_t n;        /* how many here */
 	struct kp_lwp lwp[KP_MAX_REGS];
 	arch_regs_t regs[KP_MAX_REGS]; /* zero where the LWP is not stopped */
+};
+
+struct kp_regset {
+	struct kp_reply r; /* value: bytes that follow */
+	uint8_t bytes[KP_MAX_REGSET];
 };
 
 struct kp_siginfo {

@@ -4,6 +4,7 @@
  * before anything is done; what does not fit ends the client. Each request is a few
  * microseconds of work; nothing here waits.
  */
+#include <elf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -301,6 +302,24 @@ static void do_setregs(struct victim *v, const union packet *p)
 	reply(v, p, rc);
 }
 
+/* Not through lwp_regs(): of what it keeps apart (the PC in a slot) only the general
+ * registers have something. */
+static void do_regset(struct victim *v, const union packet *p)
+{
+	struct lwp *l = victim_lwp(v, p->h.tid);
+	struct kp_regset r;
+	size_t len = sizeof(r.bytes);
+	int rc = !l ? -ESRCH : l->state != LWP_STOPPED ? -EBUSY : 0;
+
+	memset(&r, 0, sizeof(r));
+	if (!rc && p->mask.mask == NT_PRSTATUS)
+		rc = -EINVAL;
+	if (!rc)
+		rc = trace_getregset(l, (unsigned)p->mask.mask, r.bytes, &len);
+	fill_reply(&r.r, &p->h, sizeof(r), rc, rc ? 0 : (int)len, "");
+	reply_raw(v, &r, sizeof(r));
+}
+
 static void do_siginfo(struct victim *v, const union packet *p)
 {
 	struct lwp *l = victim_lwp(v, p->h.tid);
@@ -360,6 +379,7 @@ static const struct request control[KP_NTYPES] = {
 	[KP_RELEASE] = { do_release, sizeof(struct kp_mask) },
 	[KP_SYSCALL] = { do_syscall, sizeof(struct kp_syscall) },
 	[KP_SYSCALL_WAIT] = { do_syscall_wait, sizeof(struct kp_header) },
+	[KP_REGSET] = { do_regset, sizeof(struct kp_mask) },
 	[KP_SYSCALL_INSN] = { do_syscall_insn, sizeof(struct kp_mask) },
 };
 

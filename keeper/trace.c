@@ -82,6 +82,17 @@ int trace_getregs(struct lwp *l, arch_regs_t *ret)
 		    l->tid, "GETREGSET", NT_PRSTATUS);
 }
 
+int trace_getregset(struct lwp *l, unsigned type, void *ret, size_t *len)
+{
+	struct iovec iov = { ret, *len };
+	int rc = done(ptrace(PTRACE_GETREGSET, l->tid, (long)type, &iov), l->v->pid,
+		      l->tid, "GETREGSET", (long)type);
+
+	if (!rc)
+		*len = iov.iov_len;
+	return rc;
+}
+
 int trace_setregs(struct lwp *l, const arch_regs_t *regs)
 {
 	struct iovec iov = { (void *)regs, sizeof(*regs) };

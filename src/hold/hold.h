@@ -328,6 +328,10 @@ int hold_setregs(struct hold *h, pid_t tid, const arch_regs_t *regs);
 int hold_getregs_all(struct hold *h, struct hold_lwp **ret_lwps, arch_regs_t **ret_regs,
 		     size_t *ret_n);
 
+/* Registers of another kind (NT_PRFPREG … of <elf.h>) into buf, of *len bytes: *len is
+ * how many they are. -ENOSPC: they do not fit; -ENODEV, -EINVAL: there are none such. */
+int hold_regset(struct hold *h, pid_t tid, unsigned type, void *buf, size_t *len);
+
 /* siginfo of the signal that tid stopped on. */
 int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);
 

@@ -107,7 +107,7 @@ static bool cut_deleted(char *path, uint64_t inode)
 }
 
 /* One line, NUL-terminated without its newline; the path stays where it is. */
-static bool parse_line(char *s, struct procfs_map *m)
+bool procfs_parse_map(char *s, struct procfs_map *m)
 {
 	uint64_t major, minor;
 	char *path;
@@ -153,7 +153,7 @@ int procfs_parse_maps(char *text, size_t len, struct procfs_map **ret_maps, size
 		next = strchrnul(s, '\n');
 		if (*next)
 			*next++ = '\0';
-		if (!parse_line(s, &maps[n]) || maps[n].start < reached)
+		if (!procfs_parse_map(s, &maps[n]) || maps[n].start < reached)
 			continue;
 		reached = maps[n++].end;
 	}

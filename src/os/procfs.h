@@ -61,6 +61,16 @@ struct procfs_map {
 	const char *path; /* "", a path (octal escapes undone), or [heap], [vdso] … */
 };
 
+/* One mapping as /proc/PID/smaps shows it. */
+struct procfs_smap {
+	struct procfs_map m; /* as in maps */
+	uint64_t anonymous;  /* resident bytes that are the process's own */
+	uint64_t swap;       /* bytes swapped out */
+	bool dont_dump;      /* MADV_DONTDUMP */
+	bool io;             /* of a device */
+	bool huge;           /* of hugetlbfs */
+};
+
 /* tid 0: the process (`/proc/PID/stat`); else one thread (`/proc/PID/task/TID/stat`). */
 int procfs_stat(pid_t pid, pid_t tid, struct procfs_stat *ret);
 int procfs_status(pid_t pid, pid_t tid, struct procfs_status *ret);
@@ -71,6 +81,23 @@ int procfs_status(pid_t pid, pid_t tid, struct procfs_status *ret);
  * frees it with free(). Lines in address order. -ENOMEM, -ESRCH, -EACCES.
  */
 int procfs_maps(pid_t pid, pid_t tid, struct procfs_map **ret_maps, size_t *ret_n);
+
+/*
+ * The same with what smaps adds. Costs the kernel a walk over the page tables: some 10 ms
+ * for a GiB that is resident.
+ */
+int procfs_smaps(pid_t pid, pid_t tid, struct procfs_smap **ret_maps, size_t *ret_n);
+
+/*
+ * The first pages at or above addr, and below end, that are in memory or swapped out,
+ * into [*ret_start, *ret_end); both are `end` when there are none. fd: /proc/PID/pagemap
+ * (procfs_pagemap()). Nothing is brought into memory. -errno.
+ */
+int procfs_next_pages(int fd, uint64_t addr, uint64_t end, uint64_t *ret_start,
+		      uint64_t *ret_end);
+
+/* /proc/PID/pagemap, open: a descriptor or -errno. */
+int procfs_pagemap(pid_t pid);
 
 /* All thread ids of pid, ascending as the kernel lists them; the caller frees
  * *ret_tids. */

@@ -28,6 +28,14 @@ int procfs_read_all(int fd, size_t first, size_t limit, char **ret_buf, size_t *
 int procfs_parse_stat(const char *text, struct procfs_stat *ret);
 int procfs_parse_status(const char *text, struct procfs_status *ret);
 
+/* A line of maps, NUL-terminated (changed on the way); the path stays in it. False: it is
+ * none. */
+bool procfs_parse_map(char *line, struct procfs_map *ret);
+
+/* The text of smaps likewise. */
+int procfs_parse_smaps(char *text, size_t len, struct procfs_smap **ret_maps,
+		       size_t *ret_n);
+
 /* The text of maps (changed on the way) as for procfs_maps(). Lines that make no sense,
  * or that go back in address, are left out. */
 int procfs_parse_maps(char *text, size_t len, struct procfs_map **ret_maps,

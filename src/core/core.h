@@ -21,18 +21,26 @@ enum {
 	CORE_FNAME = 16, /* bytes of a program's name in NT_PRPSINFO */
 	CORE_ARGS = 80,  /* bytes of its arguments there */
 	CORE_TEXT = 200, /* bytes of a sentence */
+	CORE_NSETS = 6,  /* kinds of registers besides the general ones, and the end */
 };
 
 struct core; /* counted; immutable, but for the files that it has opened */
 
+/* Registers of one more kind. */
+struct core_regset {
+	uint32_t type;     /* NT_*; 0: the end of a list */
+	const char *owner; /* name of the note: "CORE", "LINUX" */
+};
+
 /* Where the notes of one CPU's cores have what; elf_prstatus in <sys/procfs.h>, which
  * knows one CPU only. */
 struct core_layout {
-	uint16_t machine;   /* EM_* */
-	const char *name;   /* as "x86_64" */
-	uint8_t nregs;      /* words of general registers */
-	uint8_t pc, sp, fp; /* which of them */
-	size_t prstatus;    /* bytes of NT_PRSTATUS */
+	uint16_t machine;                    /* EM_* */
+	const char *name;                    /* as "x86_64" */
+	uint8_t nregs;                       /* words of general registers */
+	uint8_t pc, sp, fp;                  /* which of them */
+	size_t prstatus;                     /* bytes of NT_PRSTATUS */
+	struct core_regset sets[CORE_NSETS]; /* what else a thread has */
 };
 
 /* The CPU of that number, or NULL. */
@@ -123,5 +131,48 @@ struct core_strings {
 
 /* Finds them in the stack. -ENOENT. */
 int core_find_strings(struct core *c, struct core_strings *ret);
+
+/* --- writing one -------------------------------------------------------------------- */
+
+/* One kind of a thread's registers. */
+struct core_regs_bytes {
+	const void *bytes; /* NULL: not known */
+	size_t len;        /* how many */
+};
+
+/* A thread to be written. */
+struct core_thread {
+	struct core_lwp lwp;   /* who, its signal and general registers */
+	uint64_t utime, stime; /* CPU time, microseconds */
+	struct core_regs_bytes sets[CORE_NSETS]; /* by the layout's list */
+};
+
+/* A mapping to be written. */
+struct core_area {
+	const struct procfs_map *m; /* borrowed */
+	uint64_t dumped;            /* bytes from its start that are */
+	bool sparse; /* pages that are not there are zero (private, of no file) */
+};
+
+/* All of it; borrowed. */
+struct core_source {
+	const struct core_layout *layout;  /* CPU of the threads */
+	struct core_process process;       /* NT_PRPSINFO */
+	const struct core_thread *threads; /* the one that matters first */
+	size_t nthreads;                   /* how many */
+	const void *auxv;                  /* NT_AUXV */
+	size_t auxv_len;                   /* its bytes */
+	const struct core_area *areas;     /* by address */
+	size_t nareas;                     /* how many */
+	struct mem mem;                    /* their memory */
+	int pagemap; /* of procfs_pagemap(), for sparse areas; -1 none */
+};
+
+/*
+ * Writes a core at the beginning of the empty file open at fd; what is zero, or cannot be
+ * read, becomes a hole. 0, -ENOSPC, -EFBIG … of write(2), -ENOMEM, -ESRCH (the memory is
+ * gone). *ret_bytes (may be NULL): how many are dumped, holes included.
+ */
+int core_write(int fd, const struct core_source *src, uint64_t *ret_bytes);
 
 #endif

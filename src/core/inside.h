@@ -19,6 +19,27 @@ enum {
 	CORE_PAGE = 4096,         /* divides every page size of Linux */
 };
 
+/* struct elf_prstatus, up to the registers. */
+enum {
+	ST_SIGINFO = 0,  /* int si_signo, si_code, si_errno */
+	ST_CURSIG = 12,  /* short pr_cursig */
+	ST_SIGPEND = 16, /* unsigned long */
+	ST_SIGHOLD = 24, /* unsigned long */
+	ST_PID = 32,     /* pid_t: the thread */
+	ST_UTIME = 48,   /* struct timeval, then stime */
+	ST_REGS = 112,   /* the registers, then int pr_fpvalid */
+};
+
+/* struct elf_prpsinfo of 64-bit CPUs. */
+enum {
+	PS_SNAME = 1,  /* char */
+	PS_NICE = 3,   /* char */
+	PS_UID = 16,   /* unsigned int, then gid, pid, ppid, pgrp, sid */
+	PS_FNAME = 40, /* char [16] */
+	PS_ARGS = 56,  /* char [80] */
+	PS_SIZE = 136, /* of the whole */
+};
+
 /* A PT_LOAD. */
 struct core_segment {
 	uint64_t start, end; /* addresses */

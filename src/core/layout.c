@@ -15,14 +15,19 @@ static const struct core_layout layouts[] = {
 	  .pc = 16,
 	  .sp = 19,
 	  .fp = 4,
-	  .prstatus = 336 },
+	  .prstatus = 336,
+	  .sets = { { NT_PRFPREG, "CORE" }, { NT_X86_XSTATE, "LINUX" } } },
 	{ .machine = EM_AARCH64,
 	  .name = "aarch64",
 	  .nregs = 34,
 	  .pc = 32,
 	  .sp = 31,
 	  .fp = 29,
-	  .prstatus = 392 },
+	  .prstatus = 392,
+	  .sets = { { NT_PRFPREG, "CORE" },
+		    { NT_ARM_TLS, "LINUX" },
+		    { NT_ARM_SVE, "LINUX" },
+		    { NT_ARM_PAC_MASK, "LINUX" } } },
 };
 
 const struct core_layout *core_layout_for(unsigned elf_machine)

@@ -14,25 +14,6 @@
 #include "core/inside.h"
 #include "util/scope.h"
 
-/* struct elf_prstatus, up to the registers. */
-enum {
-	ST_CURSIG = 12,  /* short pr_cursig */
-	ST_SIGPEND = 16, /* unsigned long */
-	ST_SIGHOLD = 24, /* unsigned long */
-	ST_PID = 32,     /* pid_t: the thread */
-	ST_REGS = 112,   /* the registers */
-};
-
-/* struct elf_prpsinfo of 64-bit CPUs. */
-enum {
-	PS_SNAME = 1,  /* char */
-	PS_NICE = 3,   /* char */
-	PS_UID = 16,   /* unsigned int, then gid, pid, ppid, pgrp, sid */
-	PS_FNAME = 40, /* char [16] */
-	PS_ARGS = 56,  /* char [80] */
-	PS_SIZE = 136, /* of the whole */
-};
-
 enum {
 	WINDOW = 64 << 10, /* bytes of the file at hand */
 };

@@ -276,6 +276,32 @@ struct ps_prochandle *Pfgrab_core(int fd, const char *aout, int *perr);
  */
 struct ps_prochandle *Pgrab_file(const char *file, int *perr);
 
+/* What of a process Pgcore() dumps: bits of /proc/PID/coredump_filter (core(5)). */
+#define PGCORE_ANON        0x01 /* private memory that it has written */
+#define PGCORE_ANON_SHARED 0x02 /* shared memory without a file */
+#define PGCORE_FILE        0x04 /* private mappings of files, unchanged */
+#define PGCORE_FILE_SHARED 0x08 /* shared mappings of files */
+#define PGCORE_HEADERS     0x10 /* first pages of ELF files */
+#define PGCORE_HUGE        0x20 /* private huge pages */
+#define PGCORE_HUGE_SHARED 0x40 /* shared huge pages */
+#define PGCORE_ALL         0x7f /* all of these */
+
+/*
+ * Writes a core of the victim, which must be stopped under control (EBUSY; EBADF on what
+ * is read-only), to a new file at path, mode 0600: threads with all their registers,
+ * siginfo of the signals that they stopped on, mapped files, memory without our
+ * breakpoints. content: PGCORE_*, or 0: as its coredump_filter says. Pages that it never
+ * had, and zeros, are holes. -1 with errno: EEXIST there is a file at path; ENOSPC,
+ * EFBIG, EDQUOT … of write(2); ENOMEM; ESRCH it has ended meanwhile. On failure, and
+ * should the caller be killed, no file is left where the file system has O_TMPFILE
+ * (open(2)); elsewhere one is left only by a kill. Blocks as long as the copy takes, and
+ * the victim stands as long. Pgcore(3PROC).
+ */
+int Pgcore(struct ps_prochandle *P, const char *path, int content);
+
+/* The same into the empty file open at fd, which is borrowed. Linux addition. */
+int Pfgcore(struct ps_prochandle *P, int fd, int content);
+
 /*
  * Reopens the victim of a handle that was lost in an exec, if it may now be read. 0, or
  * -1. Preopen(3PROC).

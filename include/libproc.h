@@ -475,7 +475,13 @@ int Plwp_setregs(struct ps_prochandle *P, lwpid_t lwp, const prgregset_t regs);
  * ends. */
 typedef int proc_stack_f(void *arg, prgregset_t regs, unsigned argc, const long *argv);
 
-/* Frames from regs outwards by frame pointer, 512 at most. What fn returned, or 0; -1. */
+/*
+ * Frames from regs outwards, through signal frames, by call frame information, else by
+ * frame pointer; 2,048 at most. fn gets each frame's registers, 0 where they are not
+ * known, R_PC, R_SP always: R_PC of the first is the instruction that comes next, of
+ * another a return address. The thread must stand meanwhile. What fn returned, or 0; -1
+ * with errno: no address space (ESRCH, EACCES, ENOMEM). Any thread.
+ */
 int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *fn,
 		void *arg);
 

@@ -187,7 +187,8 @@ static bool same_contents(const struct obj *a, const struct obj *b)
 			  b->nsection * sizeof(*b->section)) &&
 	       same_bytes(a->version, a->nversion * sizeof(*a->version), b->version,
 			  b->nversion * sizeof(*b->version)) &&
-	       same_table(&a->raw[0], &b->raw[0]) && same_table(&a->raw[1], &b->raw[1]);
+	       same_table(&a->raw[0], &b->raw[0]) && same_table(&a->raw[1], &b->raw[1]) &&
+	       cfi_same(&a->cfi, &b->cfi);
 }
 
 static bool proposes(const struct obj *a, const struct obj *b)

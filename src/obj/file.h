@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#include "obj/cfi_inside.h"
 #include "obj/obj.h"
 #include "obj/read.h"
 
@@ -84,8 +85,9 @@ struct obj {
 	struct obj_extent *section;         /* by section index; owned */
 	size_t nsection;                    /* how many */
 	struct obj_raw raw[OBJ_NTABLES];    /* .symtab, .dynsym */
-	uint32_t *version; /* name of version i, an offset in .dynsym's strings; owned */
-	size_t nversion;   /* how many */
+	uint32_t *version;  /* name of version i, an offset in .dynsym's strings; owned */
+	size_t nversion;    /* how many */
+	struct obj_cfi cfi; /* call frame information; see cfi.c */
 
 	pthread_mutex_t lock;              /* whoever makes the index */
 	_Atomic(struct obj_index *) index; /* NULL until the first look-up; owned */

@@ -172,6 +172,8 @@ static int load_one_header(const struct obj_source *src, struct obj *o,
 		return optional(obj_read_string(src, ph->p_offset, &o->interp));
 	case PT_DYNAMIC:
 		return o->dynamic ? 0 : load_dynamic(src, o, ph);
+	case PT_GNU_EH_FRAME:
+		return cfi_load_header(src, o, ph);
 	case PT_NOTE:
 		return o->build_id_len ? 0 : scan_notes(src, o, ph);
 	default:
@@ -312,6 +314,8 @@ static int load_sections(const struct obj_source *src, struct obj *o)
 		err = load_table(src, &o->raw[1], sh, n, SHT_DYNSYM);
 	if (!err)
 		err = load_versions(src, o, sh, n);
+	if (!err)
+		err = cfi_load_sections(src, o, sh, n);
 	return err;
 }
 
@@ -356,6 +360,7 @@ void obj_free(struct obj *o)
 		free(o->raw[i].str);
 		free(o->raw[i].versym);
 	}
+	cfi_fini(&o->cfi);
 	obj_index_free(atomic_load(&o->index));
 	pthread_mutex_destroy(&o->lock);
 	free(o->interp);

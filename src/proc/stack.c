@@ -1,55 +1,96 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stack by frame pointers: pairs of (caller's frame pointer, return address). Bounded,
- * and ended by the first pair that does not lie above the last: garbage cannot loop.
+ * Stacks through the handle: src/stack over its memory and its snapshot. The lock is
+ * held for single reads only, never while the caller's function runs.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "proc/handle.h"
+#include "stack/stack.h"
 
 enum {
-	MAX_FRAMES = 512,
-	MAX_FRAME_BYTES = 1 << 24
+	NWORDS = sizeof(prgregset_t) / sizeof(uint64_t)
 };
 
-static int next_frame(struct ps_prochandle *P, uint64_t *fp, uint64_t *pc)
+static ssize_t read_locked(void *ctx, uint64_t addr, void *buf, size_t len)
 {
-	uint64_t pair[2];
+	struct ps_prochandle *P = ctx;
 	ssize_t n;
 
-	if (!*fp || *fp % sizeof(*fp))
-		return -EINVAL;
 	handle_lock(P);
-	n = memory_read(P, *fp, pair, sizeof(pair));
+	n = memory_read(P, addr, buf, len);
 	handle_unlock(P);
-	if (n != sizeof(pair) || !pair[1])
-		return -EFAULT;
-	*pc = pair[1];
-	if (pair[0] && (pair[0] <= *fp || pair[0] - *fp > MAX_FRAME_BYTES))
-		pair[0] = 0; /* the frame is good, what lies beyond is not */
-	*fp = pair[0];
-	return 0;
+	return n;
+}
+
+static const struct mem_ops locked_ops = { .read = read_locked };
+
+/* One Pstack_iter(). */
+struct iteration {
+	const struct stack_arch *arch; /* this CPU */
+	proc_stack_f *fn;              /* the caller's function */
+	void *arg;                     /* its argument */
+	const void *first;             /* the registers of the first frame, as given */
+	unsigned shown;                /* frames that it has seen */
+	unsigned skip;                 /* of a second walk: frames to pass over */
+};
+
+static int show(void *arg, const struct stack_frame *frame)
+{
+	struct iteration *it = arg;
+	uint64_t words[NWORDS];
+	prgregset_t regs;
+
+	if (it->skip) {
+		it->skip--;
+		return 0;
+	}
+	stack_regs_words(it->arch, &frame->regs, words, NWORDS);
+	memcpy(regs, frame->how == STACK_START ? it->first : words, sizeof(regs));
+	it->shown++;
+	return it->fn(it->arg, regs, 0, NULL);
+}
+
+/* What the snapshot does not know yet, code that was loaded or compiled since, is looked
+ * for in a newer one; the frames shown already are the same there. */
+static int walk_again(struct ps_prochandle *P, struct image *stale,
+		      struct stack_target *t, const struct stack_regs *regs,
+		      struct iteration *it)
+{
+	struct image *im = maps_take_fresh(P, stale);
+	enum stack_end end;
+	int rc;
+
+	if (!im)
+		return 0;
+	t->image = im;
+	it->skip = it->shown;
+	rc = stack_unwind(t, regs, show, it, &end);
+	image_unref(im);
+	return rc;
 }
 
 int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *fn,
 		void *arg)
 {
-	prgregset_t frame;
-	uint64_t fp = regs[R_FP], pc, sp;
+	struct iteration it = { .fn = fn, .arg = arg, .first = regs };
+	struct image *im = maps_take(P);
+	struct mem mem = { &locked_ops, P };
+	struct stack_target t = { .image = im, .mem = &mem };
+	uint64_t words[NWORDS];
+	struct stack_regs first;
+	enum stack_end end;
 	int rc;
 
-	memcpy(frame, regs, sizeof(frame));
-	rc = fn(arg, frame, 0, NULL);
-	for (int i = 1; i < MAX_FRAMES && !rc; i++) {
-		sp = fp + 2 * sizeof(uint64_t);
-		if (next_frame(P, &fp, &pc))
-			break;
-		memset(frame, 0, sizeof(frame));
-		frame[R_PC] = pc;
-		frame[R_SP] = sp;
-		frame[R_FP] = fp;
-		rc = fn(arg, frame, 0, NULL);
-	}
+	if (!im)
+		return -1;
+	t.arch = it.arch = stack_arch_for(arch_native->elf_machine);
+	memcpy(words, regs, sizeof(words));
+	stack_regs_prstatus(it.arch, words, NWORDS, &first);
+	rc = stack_unwind(&t, &first, show, &it, &end);
+	if (!rc && end == STACK_END_BROKEN)
+		rc = walk_again(P, im, &t, &first, &it);
+	image_unref(im);
 	return rc;
 }

@@ -14,7 +14,7 @@ enum {
 	STACK_NREGS = 40, /* DWARF register numbers below this are followed */
 };
 
-struct stack_arch; /* one CPU's rules: by EM_* number, also of CPUs that we do not run on */
+struct stack_arch; /* one CPU's rules, of others than ours too */
 
 /* The rules for an ELF machine, or NULL. */
 const struct stack_arch *stack_arch_for(unsigned elf_machine);
@@ -51,19 +51,20 @@ enum stack_how {
 struct stack_frame {
 	struct stack_regs regs; /* as they were in it */
 	enum stack_how how;     /* how it was found */
-	bool exact; /* pc is the instruction at which it stands (the first frame, one that a
-		     * signal interrupted); else a return address: its call ends there,
-		     * look up pc - 1 */
+	/* pc is the instruction at which it stands (the first frame, one that a signal
+	 * interrupted); else a return address: its call ends there, look up pc - 1 */
+	bool exact;
 	bool signal; /* it is a signal trampoline */
 };
 
 /* Why it ended. */
 enum stack_end {
-	STACK_END_BASE,   /* the outermost frame, as information or a rule says */
-	STACK_END_CUT,    /* memory that was not captured or cannot be read */
-	STACK_END_LIMIT,  /* max frames, and there may be more */
-	STACK_END_BROKEN, /* a frame that does not lie above the last, a PC in no code,
-			   * information that makes no sense */
+	STACK_END_BASE,  /* the outermost frame, as information or a rule says */
+	STACK_END_CUT,   /* memory that was not captured or cannot be read */
+	STACK_END_LIMIT, /* max frames, and there may be more */
+	/* a frame that does not lie above the last, a PC in no code, information that
+	 * makes no sense */
+	STACK_END_BROKEN,
 	STACK_END_CALLER, /* fn said so */
 };
 
@@ -79,8 +80,8 @@ struct stack_target {
 typedef int stack_frame_f(void *arg, const struct stack_frame *frame);
 
 /*
- * Walks from *regs outward. 0 or what fn returned; *ret_end tells why it ended. In bounded
- * time, whatever memory and files hold. Any thread.
+ * Walks from *regs outward. 0 or what fn returned; *ret_end tells why it ended. In
+ * bounded time, whatever memory and files hold. Any thread.
  */
 int stack_unwind(const struct stack_target *t, const struct stack_regs *regs,
 		 stack_frame_f *fn, void *arg, enum stack_end *ret_end);

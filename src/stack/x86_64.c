@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86-64: registers (psABI 3.6.2), signal frames, and what is done where no CFI covers
+ * the PC.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "stack/inside.h"
+
+enum {
+	REG_RBP = 6,
+	REG_RSP = 7,
+	REG_RIP = 16,
+	NREGS = 17,
+	UC_GREGS = 40, /* uc_mcontext.gregs in a ucontext (sys/ucontext.h) */
+	BEFORE = 6,    /* bytes before the PC that a rule looks at */
+	AFTER = 8,     /* and from it */
+	WORD = 8,      /* bytes of a push */
+};
+
+/* The page of the three old system calls, at a fixed address (vsyscall(7) in the
+ * kernel's Documentation/arch/x86/x86_64/mm.rst). */
+#define VSYSCALL_START 0xffffffffff600000ull
+#define VSYSCALL_END   0xffffffffff601000ull
+
+/* --- signals ---------------------------------------------------------------------- */
+
+/* mov $15, %rax (or %eax); syscall: rt_sigreturn, as libcs and kernels know it
+ * (arch/x86/kernel/signal.c asks for a restorer). */
+static bool is_trampoline(struct stack_walk *w, uint64_t pc)
+{
+	static const uint8_t wide[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	static const uint8_t narrow[] = { 0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	uint8_t text[sizeof(wide)];
+
+	if (stack_text(w, pc, text, sizeof(narrow)))
+		return false;
+	if (!memcmp(text, narrow, sizeof(narrow)))
+		return true;
+	return !memcmp(text, wide, sizeof(narrow)) &&
+	       !stack_text(w, pc, text, sizeof(wide)) &&
+	       !memcmp(text, wide, sizeof(wide));
+}
+
+/* In the trampoline the ucontext lies at the stack pointer. */
+static int leave_signal(struct stack_walk *w, const struct stack_frame *cur,
+			struct stack_frame *next)
+{
+	/* Of gregs in their order, the DWARF numbers. */
+	static const uint8_t order[NREGS] = { 8, 9, 10, 11, 12, 13, 14, 15,     5,
+					      4, 6, 3,  1,  0,  2,  7,  REG_RIP };
+	uint64_t at = cur->regs.sp + UC_GREGS, value;
+
+	next->regs.known = 0;
+	for (unsigned i = 0; i < NREGS; i++) {
+		if (stack_word(w, at + i * sizeof(value), &value))
+			return STACK_ERR_CUT;
+		stack_set(&next->regs, order[i], value);
+	}
+	stack_finish(w, next->regs.r[REG_RIP], next->regs.r[REG_RSP], &next->regs);
+	next->how = STACK_SIGNAL;
+	return 0;
+}
+
+/* --- without CFI ------------------------------------------------------------------ */
+
+/* The text around the PC; what cannot be read is 0. */
+struct around {
+	uint8_t text[BEFORE + AFTER]; /* the PC is at BEFORE */
+};
+
+static bool has(const struct around *a, int at, const char *bytes, size_t n)
+{
+	return !memcmp(a->text + BEFORE + at, bytes, n);
+}
+
+#define HAS(a, at, bytes) has(a, at, bytes, sizeof(bytes) - 1)
+
+/* How many bytes have been pushed since the function was entered; -1: not known. */
+static int pushed_here(const struct around *a)
+{
+	if (HAS(a, 0, "\xff\x25") && HAS(a, -6, "\xff\x35"))
+		return 2 * WORD; /* PLT 0: jmp *, behind a push */
+	if (HAS(a, 0, "\xff\x35"))
+		return WORD; /* PLT 0: push, the entry has pushed its number */
+	if (HAS(a, 0, "\xe9") && a->text[BEFORE - 5] == 0x68)
+		return WORD; /* PLT entry: jmp, behind its push */
+	if (HAS(a, 0, "\xff\x25") || HAS(a, 0, "\xf2\xff\x25") || HAS(a, 0, "\x68"))
+		return 0; /* PLT entry: jmp *, push */
+	if (HAS(a, 0, "\xf3\x0f\x1e\xfa") || HAS(a, 0, "\x55"))
+		return 0; /* endbr64, push %rbp: the first instruction */
+	if (HAS(a, 0, "\xc3") || HAS(a, 0, "\xc2") || HAS(a, 0, "\xf3\xc3"))
+		return 0; /* ret */
+	if (HAS(a, 0, "\x48\x89\xe5") && a->text[BEFORE - 1] == 0x55)
+		return WORD; /* mov %rsp, %rbp, behind push %rbp */
+	return -1;
+}
+
+static bool begins_function(const struct stack_walk *w)
+{
+	struct obj_symbol s;
+
+	return w->file && !obj_lookup_addr(w->file, w->vaddr, &s) &&
+	       s.sym.st_value == w->vaddr;
+}
+
+static int by_rule(struct stack_walk *w, const struct stack_frame *cur,
+		   struct stack_frame *next)
+{
+	uint64_t pc = cur->regs.pc;
+	struct around a = { 0 };
+	int pushed;
+
+	if (!cur->exact)
+		return -ENOENT;
+	/* A call through a bad pointer has done nothing but push. */
+	if (pc >= VSYSCALL_START && pc < VSYSCALL_END)
+		return stack_return_at(w, cur, 0, next);
+	if (!stack_is_code(w, pc) || begins_function(w))
+		return stack_return_at(w, cur, 0, next);
+	if (stack_text(w, pc - BEFORE, a.text, sizeof(a.text)))
+		return -ENOENT;
+	pushed = pushed_here(&a);
+	return pushed < 0 ? -ENOENT : stack_return_at(w, cur, (uint64_t)pushed, next);
+}
+
+const struct stack_arch stack_x86_64 = {
+	.name = "x86_64",
+	.machine = EM_X86_64,
+	.sp = REG_RSP,
+	.fp = REG_RBP,
+	.link = STACK_NOREG,
+	.pc = REG_RIP,
+	.nregs = NREGS,
+	.word = { 10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0, 16 },
+	.word_pc = 16,
+	.nwords = 27,
+	/* rbx, rbp, r12 to r15 */
+	.kept = 1 << 3 | 1 << REG_RBP | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 15,
+	.code_mask = ~0ull,
+	.is_trampoline = is_trampoline,
+	.leave_signal = leave_signal,
+	.by_rule = by_rule,
+	.by_fp = stack_by_fp,
+};

@@ -18,11 +18,39 @@ static void print_task(const struct task *t)
 	output("\n");
 }
 
+/* Of a core: the signal that ended it stands for the state. */
+static int print_lwp(void *arg, const lwpstatus_t *st)
+{
+	char name[32] = "-";
+
+	if (st->pr_cursig)
+		proc_signame(st->pr_cursig, name, sizeof(name));
+	output("%7d %-15s %-16s ", st->pr_lwpid, name, "-");
+	output_escaped(arg);
+	output("\n");
+	return output_failed();
+}
+
+static int show_dead(struct ps_prochandle *P)
+{
+	const psinfo_t *ps = Ppsinfo(P);
+	char name[PRFNSZ] = "";
+
+	if (ps)
+		memcpy(name, ps->pr_fname, sizeof(name));
+	if (Plwp_iter(P, print_lwp, name) >= 0 && Pstatus(P)->pr_nlwp > 0)
+		return 0;
+	complain("there are no threads in the file");
+	return 1;
+}
+
 static int show_threads(struct ps_prochandle *P, pid_t pid, void *arg)
 {
 	struct task *tasks;
 	size_t n;
 
+	if (target_is_file(P))
+		return show_dead(P);
 	if (task_list(pid, &tasks, &n) < 0) {
 		complain("cannot list the threads of pid %d: %s", pid, strerror(errno));
 		return 1;
@@ -35,16 +63,19 @@ static int show_threads(struct ps_prochandle *P, pid_t pid, void *arg)
 
 static int run_threads(const struct command *self, int argc, char **argv)
 {
-	return target_command(self, argc, argv, show_threads);
+	return target_command_file(self, argc, argv, show_threads);
 }
 
 const struct command command_threads = {
 	.name = "threads",
 	.summary = "the threads of processes",
-	.synopsis = "[-q] PID...",
+	.synopsis = "[-q] PID|CORE...",
 	.help = "Prints each thread: id, state, the system call that it is blocked in (- "
 		"when it is in\n"
-		"none, or we may not know), name. The process is not touched.\n"
+		"none, or we may not know), name. The process is not touched. Of a core: "
+		"id, "
+		"the signal,\n"
+		"the name of the process.\n"
 		"\n"
 		"Options:\n"
 		"  -q, --quiet   no notices\n"

@@ -41,6 +41,7 @@ struct dump {
 	struct core_area *areas;     /* owned, parallel to maps */
 	char *auxv;                  /* owned */
 	size_t page;                 /* bytes */
+	int force;                   /* /proc/PID/mem; -1 not to be had */
 };
 
 /* --- threads ------------------------------------------------------------------------ */
@@ -220,15 +221,28 @@ static int gather_areas(struct dump *d, unsigned filter)
 	return 0;
 }
 
+/* Memory that the process itself may not read now (mprotect(2)) is read as a debugger
+ * does, where the kernel allows it (PROC_MEM_* of Linux 6.12). */
 static ssize_t read_locked(void *ctx, uint64_t addr, void *buf, size_t len)
 {
-	struct ps_prochandle *P = ctx;
+	struct dump *d = ctx;
+	struct ps_prochandle *P = d->P;
 	ssize_t n;
 
 	handle_lock(P);
 	n = P->allstop ? memory_read(P, addr, buf, len) : -ESRCH;
 	handle_unlock(P);
-	return n;
+	if (n == -EFAULT && d->force >= 0)
+		n = pread(d->force, buf, len, (off_t)addr);
+	return n > 0 || n == -ESRCH ? n : -EFAULT;
+}
+
+static int open_memory(const struct ps_prochandle *P)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", P->live.pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 static const struct mem_ops locked_ops = { .read = read_locked };
@@ -255,7 +269,8 @@ static int gather(struct dump *d, int content)
 	d->src.auxv = d->auxv;
 	d->src.threads = d->threads;
 	d->src.nthreads = d->nthreads;
-	d->src.mem = (struct mem){ &locked_ops, P };
+	d->src.mem = (struct mem){ &locked_ops, d };
+	d->force = open_memory(P);
 	d->src.pagemap = procfs_pagemap(P->live.pid);
 	return gather_areas(d, content ? (unsigned)content : read_filter(P));
 }
@@ -266,6 +281,7 @@ static void free_dump(struct dump *d)
 		for (size_t s = 0; s < CORE_NSETS; s++)
 			free((void *)d->threads[i].sets[s].bytes);
 	scope_close(&d->src.pagemap);
+	scope_close(&d->force);
 	free(d->threads);
 	free(d->areas);
 	free(d->maps);
@@ -274,7 +290,7 @@ static void free_dump(struct dump *d)
 
 static int write_core(struct ps_prochandle *P, int fd, int content)
 {
-	struct dump d = { .P = P, .page = (size_t)sysconf(_SC_PAGESIZE) };
+	struct dump d = { .P = P, .page = (size_t)sysconf(_SC_PAGESIZE), .force = -1 };
 	int rc;
 
 	if (content & ~PGCORE_ALL)

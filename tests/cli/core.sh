@@ -54,6 +54,9 @@ try maps "core.$V"
 status 0 'maps of a core'
 [[ $(sed 's/\[[a-z_]*\]$/-/' <<<"$OUT") == "$live" ]]
 tap_result $? 'maps of a core: as of the process'
+try threads "core.$V"
+status 0 'threads of a core'
+out "^ *$V - +- +sleep\$" 'threads of a core: id and name'
 try args "core.$V" "$V"
 out "^core\.$V: $V: sleep 60"$'\n' 'a heading for each'
 try stack "core.$V"

@@ -410,6 +410,57 @@ static void test_holes(void)
 	remove_dir();
 }
 
+static int find_page(void *arg, const prmap_t *map, const char *name)
+{
+	uintptr_t *page = arg;
+
+	if ((unsigned)(map->pr_vaddr >> 12) != *page)
+		return 0;
+	*page = map->pr_vaddr;
+	return 1;
+}
+
+static uintptr_t full_address(struct ps_prochandle *P, unsigned page)
+{
+	uintptr_t found = page;
+
+	assert_int_equal(Pmapping_iter(P, find_page, &found), 1);
+	return found;
+}
+
+VICTIM static void guarded(struct shared *s)
+{
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+
+	memset(page, 0x5a, 4096);
+	mprotect(page, 4096, PROT_NONE);
+	s->got = (unsigned)((uintptr_t)page >> 12);
+	beating(s);
+}
+
+/* What the victim itself may not read at the moment is in the core, as in the kernel's. */
+static void test_guarded(void)
+{
+	struct ps_prochandle *P;
+	struct shared *s;
+	pid_t pid = start(guarded, &s);
+	unsigned char byte;
+
+	make_dir();
+	await(s->got != 0);
+	P = grab(pid, 0);
+	assert_int_equal(Pgcore(P, in_dir("core"), 0), 0);
+	Prelease(P, 0);
+	P = open_core(in_dir("core"));
+	/* The address has more bits than `got`. */
+	assert_int_equal(Pread(P, &byte, 1, full_address(P, s->got)), 1);
+	assert_int_equal(byte, 0x5a);
+	Prelease(P, 0);
+	end(pid);
+	remove_dir();
+}
+
 /* --- what goes wrong ---------------------------------------------------------------- */
 
 static void test_refused(void)
@@ -575,13 +626,17 @@ static void test_kernel_core(void)
 	compare("kernel", &live, &dead);
 }
 
-static const struct harness_test tests[] = {
-	TEST(test_written),       TEST(test_running_threads),
-	TEST(test_signal),        TEST(test_filter),
-	TEST(test_holes),         TEST(test_refused),
-	TEST(test_writer_killed), TEST(test_victim_killed),
-	TEST(test_kernel_core),   TEST_END
-};
+static const struct harness_test tests[] = { TEST(test_written),
+					     TEST(test_running_threads),
+					     TEST(test_signal),
+					     TEST(test_filter),
+					     TEST(test_holes),
+					     TEST(test_refused),
+					     TEST(test_writer_killed),
+					     TEST(test_victim_killed),
+					     TEST(test_guarded),
+					     TEST(test_kernel_core),
+					     TEST_END };
 
 int main(int argc, char **argv)
 {

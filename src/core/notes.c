@@ -79,7 +79,7 @@ static struct core_lwp *add_lwp(struct core *c, int *ret_err)
 		return NULL;
 	}
 	if (c->nlwp == c->lwp_room) {
-		bigger = reallocarray(c->lwp, room, sizeof(*bigger));
+		bigger = realloc(c->lwp, room * sizeof(*bigger));
 		if (!bigger) {
 			*ret_err = -ENOMEM;
 			return NULL;

@@ -46,7 +46,8 @@ struct dump {
 
 /* --- threads ------------------------------------------------------------------------ */
 
-static void copy_sets(struct dump *d, struct core_thread *t)
+/* A kind that the CPU does not have is left out. */
+static int copy_sets(struct dump *d, struct core_thread *t)
 {
 	const struct core_regset *set = d->src.layout->sets;
 	char buf[REGSET_MAX];
@@ -58,10 +59,12 @@ static void copy_sets(struct dump *d, struct core_thread *t)
 		if (hold_regset(d->P->hold, t->lwp.tid, set[i].type, buf, &len) || !len)
 			continue;
 		copy = malloc(len);
-		if (copy)
-			memcpy(copy, buf, len);
-		t->sets[i] = (struct core_regs_bytes){ copy, copy ? len : 0 };
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, buf, len);
+		t->sets[i] = (struct core_regs_bytes){ copy, len };
 	}
+	return 0;
 }
 
 static uint64_t microseconds(uint64_t ticks)
@@ -69,8 +72,8 @@ static uint64_t microseconds(uint64_t ticks)
 	return ticks * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
 }
 
-static void fill_thread(struct dump *d, const struct hold_lwp *l, const arch_regs_t *regs,
-			struct core_thread *t)
+static int fill_thread(struct dump *d, const struct hold_lwp *l, const arch_regs_t *regs,
+		       struct core_thread *t)
 {
 	struct procfs_status status;
 	struct procfs_stat st;
@@ -79,15 +82,15 @@ static void fill_thread(struct dump *d, const struct hold_lwp *l, const arch_reg
 	memcpy(t->lwp.regs, regs, d->src.layout->nregs * sizeof(uint64_t));
 	if (l->cursig)
 		t->lwp.has_info = !hold_siginfo(d->P->hold, l->tid, &t->lwp.info);
-	copy_sets(d, t);
 	if (!procfs_status(d->P->pid, l->tid, &status)) {
 		t->lwp.sigpend = status.sigpnd;
 		t->lwp.sighold = status.sigblk;
 	}
-	if (procfs_stat(d->P->pid, l->tid, &st))
-		return;
-	t->utime = microseconds(st.utime);
-	t->stime = microseconds(st.stime);
+	if (!procfs_stat(d->P->pid, l->tid, &st)) {
+		t->utime = microseconds(st.utime);
+		t->stime = microseconds(st.stime);
+	}
+	return copy_sets(d, t);
 }
 
 /* The one that an event stopped comes first. */
@@ -115,11 +118,12 @@ static int gather_threads(struct dump *d)
 	d->threads = calloc(n ? n : 1, sizeof(*d->threads));
 	if (!d->threads)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n && !rc; i++)
 		if (lwps[i].stopped)
-			fill_thread(d, &lwps[i], &regs[i], &d->threads[d->nthreads++]);
+			rc = fill_thread(d, &lwps[i], &regs[i],
+					 &d->threads[d->nthreads++]);
 	put_first(d, d->P->status.pr_lwp.pr_lwpid);
-	return d->nthreads ? 0 : -ESRCH;
+	return rc || d->nthreads ? rc : -ESRCH;
 }
 
 /* --- the process -------------------------------------------------------------------- */

@@ -439,7 +439,7 @@ VICTIM static void guarded(struct shared *s)
 	beating(s);
 }
 
-/* What the victim itself may not read at the moment is in the core, as in the kernel's. */
+/* What the victim itself may not read at the moment is in the core, as of the kernel. */
 static void test_guarded(void)
 {
 	struct ps_prochandle *P;

@@ -169,6 +169,39 @@ static bool create_one(pid_t pid)
 	return P != NULL;
 }
 
+/* Writes a core and looks around in it. */
+static bool cored(pid_t pid)
+{
+	char path[64];
+	int err;
+	struct ps_prochandle *P = Pgrab(pid, 0, &err);
+	bool good;
+
+	if (!P)
+		return false;
+	snprintf(path, sizeof(path), "/tmp/test_nomem.%d", getpid());
+	good = !Pgcore(P, path, 0);
+	assert_int_equal(good, !access(path, F_OK)); /* all of it, or nothing */
+	Prelease(P, 0);
+	P = good ? Pgrab_core(path, NULL, 0, &err) : NULL;
+	unlink(path);
+	if (!P)
+		return false;
+	good = look_around(P);
+	Prelease(P, 0);
+	return good;
+}
+
+static void test_cored(void)
+{
+	struct shared *s;
+	pid_t pid = start(beating, &s);
+
+	run_out(cored, pid);
+	assert_beats(s);
+	end(pid);
+}
+
 static void test_read_only(void)
 {
 	struct shared *s;
@@ -207,10 +240,10 @@ static void test_create(void)
 	assert_int_equal(errno, ECHILD);
 }
 
-static const struct harness_test tests[] = { TEST(test_read_only),
-					     TEST(test_under_control),
-					     TEST(test_made_to_call), TEST(test_create),
-					     TEST_END };
+static const struct harness_test tests[] = {
+	TEST(test_read_only), TEST(test_under_control), TEST(test_made_to_call),
+	TEST(test_create),    TEST(test_cored),         TEST_END
+};
 
 int main(int argc, char **argv)
 {

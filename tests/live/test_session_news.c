@@ -492,6 +492,38 @@ static void a_set_id_program_runs_without_its_privileges(void)
 	remove_copy(path);
 }
 
+/* Created, not execed by another program: said once, in the same words. Breaks when only
+ * an exec event is looked at. */
+static void creates_set_id(const char *path)
+{
+	struct notices n = { 0 };
+	dtrace_hdl_t *dtp = session("main");
+	char *argv[] = { (char *)path, NULL };
+	char text[200];
+	struct ps_prochandle *P;
+
+	dtrace_handle_proc(dtp, note, &n);
+	P = must(dtp, dtrace_proc_create(dtp, path, argv));
+	snprintf(text, sizeof(text),
+		 "pid %d exec'd a set-id program, which runs without its privileges "
+		 "because it is controlled",
+		 (int)Pgetpid(P));
+	dtrace_proc_continue(dtp, P);
+	await_gone(dtp, &n, 1);
+	check_eq(n.texts, 1);
+	check_str(n.text, text);
+	check_eq(Pstatus(P)->pr_exitstatus, 3 << 8);
+	dtrace_close(dtp);
+}
+
+static void a_created_set_id_program_is_said(void)
+{
+	const char *path = copy_victim(04755);
+
+	as_nobody(creates_set_id, path);
+	remove_copy(path);
+}
+
 static void an_unreadable_program_is_lost(void)
 {
 	const char *path = copy_victim(0711);
@@ -676,6 +708,7 @@ static const struct test tests[] = {
 	TEST(a_stopped_client_does_not_freeze_its_victim),
 	TEST(an_exec_drops_breakpoints_and_is_watched_anew),
 	TEST(a_set_id_program_runs_without_its_privileges),
+	TEST(a_created_set_id_program_is_said),
 	TEST(an_unreadable_program_is_lost),
 	TEST(an_unreadable_program_cannot_be_created),
 	TEST(every_hit_of_every_thread_is_counted_22),

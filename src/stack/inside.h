@@ -107,6 +107,11 @@ int stack_return_at(struct stack_walk *w, const struct stack_frame *cur, uint64_
 int stack_by_fp(struct stack_walk *w, const struct stack_frame *cur,
 		struct stack_frame *next);
 
+/* --- scan_x86_64.c, scan_none.c --- */
+/* x86-64 code followed to its return. -ENOENT: it leads to none that can be believed. */
+int stack_scan(struct stack_walk *w, const struct stack_frame *cur,
+	       struct stack_frame *next);
+
 /* --- expr.c --- */
 /* Evaluates a DWARF expression with *initial (NULL: nothing) on its stack. 0,
  * STACK_ERR_CUT, STACK_ERR_BROKEN. */

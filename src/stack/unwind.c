@@ -16,7 +16,8 @@
  *  - a signal trampoline that no information covers, known by its instructions (musl's,
  *    the AArch64 vDSO's, hand-written ones), goes by the frame that the kernel pushed;
  *  - rules of the CPU by what stands at the PC: PLT entries, first instructions, returns,
- *    vsyscall, a PC that is no code at all because a call went wrong;
+ *    vsyscall, a PC that is no code at all because a call went wrong; and the way to the
+ *    function's return, followed (scan_x86_64.c);
  *  - the frame pointer: JIT-compiled and hand-written code. What it leads to must be
  *    code, since the register may be anything.
  *

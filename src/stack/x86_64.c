@@ -106,15 +106,14 @@ static bool begins_function(const struct stack_walk *w)
 	       s.sym.st_value == w->vaddr;
 }
 
-static int by_rule(struct stack_walk *w, const struct stack_frame *cur,
-		   struct stack_frame *next)
+/* Where a call, or nothing yet, has brought it. */
+static int by_instruction(struct stack_walk *w, const struct stack_frame *cur,
+			  struct stack_frame *next)
 {
 	uint64_t pc = cur->regs.pc;
 	struct around a = { 0 };
 	int pushed;
 
-	if (!cur->exact)
-		return -ENOENT;
 	/* A call through a bad pointer has done nothing but push. */
 	if (pc >= VSYSCALL_START && pc < VSYSCALL_END)
 		return stack_return_at(w, cur, 0, next);
@@ -124,6 +123,17 @@ static int by_rule(struct stack_walk *w, const struct stack_frame *cur,
 		return -ENOENT;
 	pushed = pushed_here(&a);
 	return pushed < 0 ? -ENOENT : stack_return_at(w, cur, (uint64_t)pushed, next);
+}
+
+/* Compilers at run time keep frame pointers; files without information need not. */
+static int by_rule(struct stack_walk *w, const struct stack_frame *cur,
+		   struct stack_frame *next)
+{
+	int rc = cur->exact ? by_instruction(w, cur, next) : -ENOENT;
+
+	if (rc != -ENOENT || !w->file)
+		return rc;
+	return stack_scan(w, cur, next);
 }
 
 const struct stack_arch stack_x86_64 = {

@@ -71,7 +71,10 @@ const char *dtrace_errmsg(dtrace_hdl_t *dtp, int error);
  * (a rate such as `1sec`, `100ms`, `10hz`; default 1sec), follow (none, children; default
  * none: dt_proc_follow() of what is created or grabbed from now on), keeprunning (off,
  * on; default off: on, what is created from now on runs on when its record, the session
- * or this program ends, however that comes). EDT_BADOPTNAME, EDT_BADOPTVAL.
+ * or this program ends, however that comes), patience (how long a victim that is not on
+ * its way to a park waits, at a breakpoint or with new objects, for this program, before
+ * it runs on: from `1ms`; `none` for ever; default 100ms; of what is created or grabbed
+ * from now on). EDT_BADOPTNAME, EDT_BADOPTVAL.
  */
 int dtrace_setopt(dtrace_hdl_t *dtp, const char *name, const char *value);
 
@@ -194,7 +197,8 @@ typedef void dt_bkpt_f(dtrace_hdl_t *dtp, struct ps_prochandle *P, pid_t tid,
 /* Makes a breakpoint at addr; several at one address are called in the order of their
  * making. fn NULL: hits are only counted, by the keeper alone, and the victim waits for
  * nobody. While the victim is parked it is planted when it continues. The record owns it;
- * exec drops it (it stays listed, disabled, and keeps its count). NULL: EDT_BKPT. */
+ * exec drops it, and so does the end of the object that it is in, where objects are told
+ * of (it stays listed, disabled, and keeps its count). NULL: EDT_BKPT. */
 dt_bkpt_t *dt_proc_bpcreate(dtrace_hdl_t *dtp, struct ps_prochandle *P, uintptr_t addr,
 			    dt_bkpt_f *fn, void *arg);
 
@@ -204,6 +208,45 @@ void dt_proc_bpdestroy(dtrace_hdl_t *dtp, struct ps_prochandle *P, dt_bkpt_t *bp
 
 /* Hits so far. */
 uint64_t dt_proc_bphits(const dt_bkpt_t *bp);
+
+/* --- objects, before the victim runs on -------------------------------------------- */
+
+/* One object of a victim. */
+typedef struct dtrace_object {
+	const char *path; /* as the kernel shows it */
+	uint64_t base;    /* load bias */
+	long lmid;        /* namespace of its link map */
+} dtrace_object_t;
+
+/* A change of the objects; valid during the call. */
+typedef struct dtrace_objects {
+	/* all there is: of a program just created, exec'd or grabbed. What was told
+	 * before of this handle has gone */
+	int first;
+	/* the victim has run on with the change before this call: of the objects that
+	 * came, calls may have been missed */
+	int missed;
+	size_t ncame, ngone;         /* how many */
+	const dtrace_object_t *came; /* new, in the order of the link maps */
+	const dtrace_object_t *gone; /* no longer there */
+} dtrace_objects_t;
+
+/*
+ * Called in the control thread at each consistent link map after a change, and for the
+ * first list of a program, before the victim runs on; the record is locked as in a
+ * breakpoint's callback: use P, make and destroy breakpoints, but do not lock P nor
+ * release it. What is planted in an object that comes misses no call, those of
+ * constructors included; resolvers of IFUNCs have run before. 0; or an errno or EDT_*
+ * code: a notification says that probes could not be made, and the victim runs on. It
+ * runs on as well, and a notification says so, when this takes longer than the option
+ * patience.
+ */
+typedef int dtrace_objects_f(dtrace_hdl_t *dtp, struct ps_prochandle *P,
+			     const dtrace_objects_t *what, void *arg);
+
+/* Registers the hook, for what this session creates or grabs with control *after* it, and
+ * for the children of these that are followed. -1 EALREADY. */
+int dtrace_handle_objects(dtrace_hdl_t *dtp, dtrace_objects_f *fn, void *arg);
 
 /* --- notifications ----------------------------------------------------------------- */
 

@@ -97,6 +97,17 @@ static bool foreign_text(struct victim *v, const struct bkpt *b)
 	       memcmp(now, b->insn.bytes, len);
 }
 
+/* Has our trap gone from the text by itself? A library unmapped, and perhaps another
+ * thing mapped in its place: what is there now is not ours to write to. */
+static bool trap_has_gone(int memfd, const struct bkpt *b)
+{
+	size_t len = arch_native->trap_len;
+	uint8_t now[ARCH_TRAP_MAX];
+
+	return pread(memfd, now, len, (off_t)b->addr) != (ssize_t)len ||
+	       memcmp(now, arch_native->trap, len);
+}
+
 int bkpt_write(struct victim *v, struct bkpt *b, bool trap)
 {
 	const struct arch *a = arch_native;
@@ -107,6 +118,8 @@ int bkpt_write(struct victim *v, struct bkpt *b, bool trap)
 		return 0;
 	if (trap && foreign_text(v, b))
 		rc = -EBUSY;
+	else if (!trap && open_text(v) && trap_has_gone(v->memfd, b))
+		rc = 0;
 	else
 		rc = bkpt_write_bytes(v, b->addr, bytes, a->trap_len);
 	b->trapped |= trap && !rc;
@@ -311,14 +324,15 @@ static void clean(int fd, pid_t child, const struct bkpt *b)
 
 	if (fd < 0)
 		trace_poke(child, b->addr, b->insn.bytes, len);
+	else if (trap_has_gone(fd, b))
+		return;
 	else if (pwrite(fd, b->insn.bytes, len, (off_t)b->addr) < 0)
 		log_at(LOG_KEEP, 1, child, child, "clean 0x%llx: %s",
 		       (unsigned long long)b->addr, strerror(errno));
 }
 
-/* A forked child has its parent's text, our traps included. Over a word that holds no
- * trap the program's own byte is written once more, which changes nothing. Without a
- * descriptor for its memory (-errno) it must stand. */
+/* A forked child has its parent's text, our traps included. Without a descriptor for its
+ * memory (-errno) it must stand. */
 int bkpt_clean_child(struct victim *v, pid_t child)
 {
 	int fd;

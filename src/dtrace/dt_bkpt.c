@@ -79,6 +79,19 @@ void dt_bkpts_exec(dt_proc_t *dpr)
 	unlock(dpr);
 }
 
+void dt_bkpts_unmapped(dt_proc_t *dpr, uint64_t start, uint64_t end)
+{
+	lock(dpr);
+	for (struct dt_bkpt *bp = dpr->bkpts; bp; bp = bp->next) {
+		if (bp->addr < start || bp->addr >= end)
+			continue;
+		if (bp->planted)
+			uproot(dpr, bp);
+		bp->enabled = false;
+	}
+	unlock(dpr);
+}
+
 /* --- hits --------------------------------------------------------------------------- */
 
 static void unlink_free(dt_proc_t *dpr, struct dt_bkpt *bp) TS_REQUIRES(dt_role_bkpts)

@@ -87,7 +87,7 @@ static void lose_patience(dt_proc_t *dpr)
 {
 	if (!dpr->created || dpr->impatient || dt_rdv_wanted(dpr))
 		return;
-	if (!Ppatience(dpr->P, DT_PATIENCE_MS))
+	if (dpr->patience && !Ppatience(dpr->P, dpr->patience))
 		dpr->impatient = true;
 }
 
@@ -144,7 +144,7 @@ static void begin_created(dt_proc_t *dpr)
 	created.object = Pexecname(dpr->P, path, sizeof(path));
 	dt_tell(dpr, created);
 	dt_tell_privileges(dpr);
-	if (dpr->evented)
+	if (dt_links_matter(dpr))
 		dt_links_early(dpr);
 	dt_rdv_begin(dpr);
 	run_or_park(dpr);
@@ -160,16 +160,21 @@ static void begin_grabbed(dt_proc_t *dpr)
 		dt_links_watch(dpr);
 		dt_bkpts_plant(dpr);
 	}
-	if (!dpr->evented)
+	dpr->impatient = dpr->patience;
+	if (dpr->patience != DT_PATIENCE_MS)
+		Ppatience(dpr->P, dpr->patience);
+	if (!dt_links_matter(dpr))
 		return;
 	dt_links_early(dpr);
-	dt_links_refresh(dpr);
+	dt_links_refresh(dpr,
+			 dpr->unstopped && !dpr->parent ? DT_SEEN_LATE : DT_SEEN_IN_TIME);
 }
 
 /* What is to be done before the first wait. Nothing for a grab that nobody listens to. */
 static void begin(dt_proc_t *dpr)
 {
-	if (!dpr->created && !dpr->evented && !dpr->unstopped && !dt_follows(dpr))
+	if (!dpr->created && !dt_links_matter(dpr) && !dpr->unstopped &&
+	    !dt_follows(dpr) && dpr->patience == DT_PATIENCE_MS)
 		return;
 	if (!dt_record_own(dpr))
 		return;

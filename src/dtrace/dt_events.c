@@ -80,14 +80,16 @@ static void on_bkpt(dt_proc_t *dpr, const struct hold_event *ev)
 {
 	bool decide = false;
 
-	/* Probes for new objects belong here, before the answer. */
+	/* Probes for new objects are made in here, before the answer. */
 	if (ev->addr == dpr->links.watch && dt_links_consistent(dpr)) {
-		dt_links_refresh(dpr);
+		dt_links_refresh(dpr, ev->flags & HOLD_EVF_QUESTION ? DT_SEEN_IN_TIME
+								    : DT_SEEN_LATE);
 		decide = dt_rdv_consistent(dpr);
 	}
 	decide |= dt_rdv_hit(dpr, ev);
 	dt_bkpts_hit(dpr, ev);
 	answer(dpr, ev, decide ? dt_rdv_decide(dpr) : 0);
+	dt_objects_answered(dpr, ev);
 }
 
 /* --- exec --------------------------------------------------------------------------- */
@@ -153,7 +155,7 @@ static void on_exec(dt_proc_t *dpr, const struct hold_event *ev)
 		return;
 	}
 	tell_exec(dpr, ev);
-	if (dpr->evented)
+	if (dt_links_matter(dpr))
 		dt_links_early(dpr);
 	dt_rdv_begin(dpr);
 	bit = dt_rdv_decide(dpr);
@@ -249,7 +251,7 @@ static void catch_up(dt_proc_t *dpr, const struct hold_event *ev)
 		dt_source_missed(&dpr->dtp->queue, &dpr->src, ev->lost);
 	if (unseen && dpr->links.watch && ev->kind != HOLD_EV_EXEC &&
 	    dt_links_consistent(dpr))
-		dt_links_refresh(dpr);
+		dt_links_refresh(dpr, DT_SEEN_LATE);
 }
 
 static bool lost_event(dt_proc_t *dpr, const struct hold_event *ev)

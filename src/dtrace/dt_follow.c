@@ -127,6 +127,9 @@ static int adopt(dt_proc_t *parent, dt_proc_t *dpr, const struct hold_event *ev)
 		return err;
 	dt_record_take(dpr, P);
 	dpr->evented = parent->evented;
+	dpr->objects_fn = parent->objects_fn;
+	dpr->objects_arg = parent->objects_arg;
+	dpr->patience = parent->patience;
 	dpr->unstopped = true;
 	dpr->parent = parent->pid;
 	dt_record_lock(dpr);

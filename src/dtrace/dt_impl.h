@@ -76,11 +76,12 @@ struct dt_rdv {
 
 /* An object that has been (or, early, is to be) reported. */
 struct dt_object {
-	uint64_t link_map; /* address of its link map; 0 none */
-	uint64_t base;     /* load bias */
-	uint64_t dynamic;  /* address of its dynamic section */
-	long lmid;         /* namespace */
-	char *path;        /* as the kernel shows it; owned */
+	uint64_t link_map;   /* address of its link map; 0 none */
+	uint64_t base;       /* load bias */
+	uint64_t dynamic;    /* address of its dynamic section */
+	uint64_t start, end; /* addresses that it takes; 0 not known */
+	long lmid;           /* namespace */
+	char *path;          /* as the kernel shows it; owned */
 };
 
 /* A list of them. */
@@ -90,14 +91,31 @@ struct dt_objects {
 	size_t room;         /* how many fit */
 };
 
+/* Objects to be told to the client's hook. */
+struct dt_told {
+	dtrace_object_t *v; /* owned, their paths too */
+	size_t n;           /* how many */
+	size_t room;        /* how many fit */
+};
+
+/* When a change of the link maps was seen. */
+enum dt_seen {
+	DT_SEEN_IN_TIME, /* the victim waits */
+	DT_SEEN_LATE     /* it had run on */
+};
+
 /* What the control thread knows of the victim's link maps; its alone. */
 struct dt_links {
 	rd_agent_t *agent; /* our own; NULL none yet */
 	uint64_t watch;    /* address tagged, where the linker tells of changes; 0 none */
-	struct rtld_list list;   /* as reported last */
-	struct dt_objects known; /* reported and not gone */
-	struct dt_objects early; /* mapped at exec, to be reported at the first list */
-	bool begun;              /* a first list has been reported */
+	struct rtld_list list;     /* as reported last */
+	struct dt_objects known;   /* reported and not gone */
+	struct dt_objects early;   /* mapped at exec, to be reported at the first list */
+	bool begun;                /* a first list has been reported */
+	struct dt_told came, gone; /* for the hook, while lists are compared */
+	bool short_of;             /* … and there was no memory for all */
+	bool told;                 /* the hook has been called for this program */
+	bool asked;                /* … for the event at hand */
 };
 
 /* A breakpoint. */
@@ -127,18 +145,21 @@ struct dt_making {
 /* A record: one handle with its bookkeeping. */
 struct dt_proc {
 	/* Constant once made. */
-	dtrace_hdl_t *dtp;       /* its session */
-	struct ps_prochandle *P; /* the handle; owned */
-	pid_t pid;               /* the victim */
-	enum dt_kind kind;       /* see there */
-	bool created;            /* by us, not grabbed */
-	bool evented;            /* its life is reported */
-	bool threaded;           /* it has a control thread, to be joined */
-	bool failed;             /* its create failed: killed whatever its state */
-	pid_t parent;            /* of a followed child; 0 not followed */
-	pthread_t thread;        /* that thread */
-	int wake;                /* eventfd: wakes it; -1 none */
-	struct dt_source src;    /* its news */
+	dtrace_hdl_t *dtp;            /* its session */
+	struct ps_prochandle *P;      /* the handle; owned */
+	pid_t pid;                    /* the victim */
+	enum dt_kind kind;            /* see there */
+	bool created;                 /* by us, not grabbed */
+	bool evented;                 /* its life is reported */
+	dtrace_objects_f *objects_fn; /* the hook on objects, or NULL */
+	void *objects_arg;            /* for it */
+	unsigned patience;            /* ms that a question waits; 0 for ever */
+	bool threaded;                /* it has a control thread, to be joined */
+	bool failed;                  /* its create failed: killed whatever its state */
+	pid_t parent;                 /* of a followed child; 0 not followed */
+	pthread_t thread;             /* that thread */
+	int wake;                     /* eventfd: wakes it; -1 none */
+	struct dt_source src;         /* its news */
 
 	/* The session's. */
 	struct dt_proc *all_next, *all_prev; /* every record of the session */
@@ -191,7 +212,7 @@ struct dt_proc {
 	struct dt_rdv rdv;     /* the way to main */
 	struct dt_links links; /* link maps */
 	uint64_t now;          /* stamp of the event being handled */
-	bool impatient;        /* patience is DT_PATIENCE_MS */
+	bool impatient;        /* its questions wait no longer than `patience` */
 };
 
 /* Host threads may be cancelled in any wait: not in the middle of our work. Scope
@@ -260,6 +281,9 @@ struct dtrace_hdl {
 	void *proc_arg TS_GUARDED_BY(dt_role_session);         /* for proc_fn */
 	dtrace_procev_f *ev_fn TS_GUARDED_BY(dt_role_session); /* for life events */
 	void *ev_arg TS_GUARDED_BY(dt_role_session);           /* for ev_fn */
+	dtrace_objects_f *objects_fn TS_GUARDED_BY(dt_role_session); /* hook on objects */
+	void *objects_arg TS_GUARDED_BY(dt_role_session);            /* for objects_fn */
+	unsigned patience TS_GUARDED_BY(dt_role_session); /* option: ms, 0 for ever */
 	dtrace_follow_f *
 		follow_fn TS_GUARDED_BY(dt_role_session);  /* decides; NULL: yes */
 	void *follow_arg TS_GUARDED_BY(dt_role_session);   /* for follow_fn */
@@ -432,17 +456,32 @@ void dt_rdv_left(dt_proc_t *dpr);       /* the victim runs: it is at no point an
 void dt_links_watch(dt_proc_t *dpr); /* tags the linker's address if it is not yet */
 void dt_links_early(
 	dt_proc_t *dpr); /* at exec: notes what is mapped; static: reports it */
-bool dt_links_refresh(
-	dt_proc_t *dpr); /* reads and reports; true: the lists are consistent */
+/* Reads and reports; true: the lists are consistent. */
+bool dt_links_refresh(dt_proc_t *dpr, enum dt_seen seen);
+/* True when somebody is told of its objects. */
+static inline bool dt_links_matter(const dt_proc_t *dpr)
+{
+	return dpr->evented || dpr->objects_fn;
+}
 bool dt_links_consistent(dt_proc_t *dpr); /* the state alone */
 void dt_links_flush(dt_proc_t *dpr);  /* the end: what was mapped and not reported yet */
 void dt_links_forget(dt_proc_t *dpr); /* the address space has gone */
 void dt_links_fini(dt_proc_t *dpr);
 
+/* dt_objects.c. See there. */
+void dt_objects_came(dt_proc_t *dpr, const struct dt_object *o, const char *path);
+void dt_objects_gone(dt_proc_t *dpr, const struct dt_object *o, const char *path);
+void dt_objects_tell(dt_proc_t *dpr, enum dt_seen seen); /* calls the hook */
+/* The question ev, for which the hook may have been called, has its answer. */
+void dt_objects_answered(dt_proc_t *dpr, const struct hold_event *ev);
+void dt_objects_fini(dt_proc_t *dpr);
+
 /* dt_bkpt.c */
 void dt_bkpts_plant(dt_proc_t *dpr); /* those that are enabled and not planted */
 void dt_bkpts_hit(dt_proc_t *dpr, const struct hold_event *ev);
 void dt_bkpts_exec(dt_proc_t *dpr); /* dropped: listed, disabled */
+/* [start, end) is mapped no more: dropped likewise. */
+void dt_bkpts_unmapped(dt_proc_t *dpr, uint64_t start, uint64_t end);
 void dt_bkpts_fini(dt_proc_t *dpr);
 
 #endif

@@ -14,8 +14,8 @@
  * a static-PIE, the vDSO of a C library that leaves it out. A program that ends, or
  * execs, before it has a first list is told by what was mapped at its exec.
  *
- * Without a listener nothing is compared: the handle's maps are refreshed and that is
- * all.
+ * With neither a listener nor a hook nothing is compared: the handle's maps are refreshed
+ * and that is all.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -89,6 +89,7 @@ static void tell(dt_proc_t *dpr, dtrace_procev_kind_t kind, const struct dt_obje
 static void tell_new(dt_proc_t *dpr, const struct dt_object *o, const char *path)
 {
 	tell(dpr, DT_PROC_EV_DLOPEN, o, path);
+	dt_objects_came(dpr, o, path);
 	if (append(&dpr->links.known, o, path))
 		log_at(LOG_CTL, 1, dpr->pid, 0, "no memory to remember %s", path);
 }
@@ -127,8 +128,12 @@ static void gone(void *arg, const struct rtld_object *obj)
 	struct dt_objects *known = &c->dpr->links.known;
 	struct dt_object o = describe(obj);
 	size_t i = find(known, o.link_map, &o);
+	const char *path = i < known->n ? known->v[i].path : obj->name;
 
-	tell(c->dpr, DT_PROC_EV_DLCLOSE, &o, i < known->n ? known->v[i].path : obj->name);
+	if (i < known->n)
+		dt_bkpts_unmapped(c->dpr, known->v[i].start, known->v[i].end);
+	tell(c->dpr, DT_PROC_EV_DLCLOSE, &o, path);
+	dt_objects_gone(c->dpr, &o, path);
 	if (i < known->n)
 		remove_at(known, i);
 }
@@ -141,6 +146,10 @@ static void came(void *arg, const struct rtld_object *obj)
 	const struct image_object *io = by_dynamic(c->im, o.dynamic);
 	size_t i = find(known, 0, &o);
 
+	if (io) {
+		o.start = io->start;
+		o.end = io->end;
+	}
 	if (i < known->n) /* told already, when no link map named it */
 		known->v[i].link_map = o.link_map;
 	else
@@ -156,7 +165,10 @@ static bool always_there(const struct image_object *io)
 
 static struct dt_object describe_mapped(const struct image_object *io)
 {
-	return (struct dt_object){ .base = io->base, .dynamic = io->dynamic };
+	return (struct dt_object){ .base = io->base,
+				   .dynamic = io->dynamic,
+				   .start = io->start,
+				   .end = io->end };
 }
 
 static bool is_known(const struct dt_objects *known, const struct dt_object *o)
@@ -201,8 +213,10 @@ void dt_links_early(dt_proc_t *dpr)
 			append(&dpr->links.early, &o, io[i].path);
 	}
 	image_unref(im);
-	if (is_static(dpr))
-		dt_links_flush(dpr);
+	if (!is_static(dpr))
+		return;
+	dt_links_flush(dpr);
+	dt_objects_tell(dpr, DT_SEEN_IN_TIME);
 }
 
 void dt_links_flush(dt_proc_t *dpr)
@@ -238,19 +252,20 @@ static void report(dt_proc_t *dpr, const struct rtld_list *list)
  * refresh. */
 static bool unseen(const dt_proc_t *dpr)
 {
-	return dpr->created && !dpr->evented && !dpr->shown && dpr->pos == DT_POS_LOADING;
+	return dpr->created && !dt_links_matter(dpr) && !dpr->shown &&
+	       dpr->pos == DT_POS_LOADING;
 }
 
-bool dt_links_refresh(dt_proc_t *dpr)
+bool dt_links_refresh(dt_proc_t *dpr, enum dt_seen seen)
 {
 	struct rtld_list list = { 0 };
-	int rc = unseen(dpr) ? 0 : Plinkmaps(dpr->P, dpr->evented ? &list : NULL);
+	int rc = unseen(dpr) ? 0 : Plinkmaps(dpr->P, dt_links_matter(dpr) ? &list : NULL);
 
 	if (rc) {
 		log_at(LOG_CTL, 2, dpr->pid, 0, "link maps: %d", rc);
 		return false;
 	}
-	if (!dpr->evented)
+	if (!dt_links_matter(dpr))
 		return true;
 	if (list.state != RTLD_CONSISTENT) {
 		rtld_list_fini(&list);
@@ -259,6 +274,7 @@ bool dt_links_refresh(dt_proc_t *dpr)
 	report(dpr, &list);
 	rtld_list_fini(&dpr->links.list);
 	dpr->links.list = list;
+	dt_objects_tell(dpr, seen);
 	return true;
 }
 
@@ -310,4 +326,5 @@ void dt_links_fini(dt_proc_t *dpr)
 	rtld_list_fini(&dpr->links.list);
 	clear(&dpr->links.known);
 	clear(&dpr->links.early);
+	dt_objects_fini(dpr);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Options of a session: evaltime, pgmax, follow, keeprunning and the three rates of
- * dtrace_sleep().
+ * Options of a session: evaltime, pgmax, follow, keeprunning, patience and the three
+ * rates of dtrace_sleep().
  */
 #include <ctype.h>
 #include <errno.h>
@@ -120,6 +120,7 @@ static int find_rate(const char *name)
 TS_UNCHECKED void dt_options_init(dtrace_hdl_t *dtp)
 {
 	dtp->evaltime = DT_PROC_STOP_PREINIT;
+	dtp->patience = DT_PATIENCE_MS;
 	for (int i = 0; i < DT_NRATES; i++) {
 		strcpy(dtp->rates[i].text, "1sec");
 		dtp->rates[i].ns = NS_PER_SEC;
@@ -189,14 +190,26 @@ static int set_keep(dtrace_hdl_t *dtp, const char *value)
 	return 0;
 }
 
+static int set_patience(dtrace_hdl_t *dtp, const char *value)
+{
+	uint64_t ns = 0;
+
+	if (strcmp(value, "none") &&
+	    (dt_parse_rate(value, &ns) || ns < 1000000 || ns / 1000000 > INT32_MAX))
+		return dt_fail(dtp, EDT_BADOPTVAL, NULL);
+	dt_session_lock(dtp);
+	dtp->patience = (unsigned)(ns / 1000000);
+	dt_session_unlock(dtp);
+	return 0;
+}
+
 static const struct {
 	const char *name;                                 /* of the option */
 	int (*set)(dtrace_hdl_t *dtp, const char *value); /* 0, or dt_fail() */
 } plain_options[] = {
-	{ "evaltime", set_evaltime },
-	{ "pgmax", set_limit },
-	{ "follow", set_follow },
-	{ "keeprunning", set_keep },
+	{ "evaltime", set_evaltime }, { "pgmax", set_limit },
+	{ "follow", set_follow },     { "keeprunning", set_keep },
+	{ "patience", set_patience },
 };
 
 int dtrace_setopt(dtrace_hdl_t *dtp, const char *name, const char *value)
@@ -238,6 +251,8 @@ int dtrace_getopt(dtrace_hdl_t *dtp, const char *name, char *buf, size_t size)
 			 dtp->follow == DT_FOLLOW_NONE ? "none" : "children");
 	else if (!strcmp(name, "keeprunning"))
 		snprintf(buf, size, "%s", dtp->keep ? "on" : "off");
+	else if (!strcmp(name, "patience"))
+		snprintf(buf, size, dtp->patience ? "%ums" : "none", dtp->patience);
 	else if (!strcmp(name, "target"))
 		snprintf(buf, size, "%d", (int)dtp->target);
 	else

@@ -174,14 +174,17 @@ static void publish(dt_proc_t *dpr)
 		dt_source_publish(&dpr->dtp->queue, &dpr->src);
 }
 
-static bool listened_to(dtrace_hdl_t *dtp)
+/* Handlers and options as they are now. */
+static void take_listeners(dt_proc_t *dpr)
 {
-	bool yes;
+	dtrace_hdl_t *dtp = dpr->dtp;
 
 	dt_session_lock(dtp);
-	yes = dtp->ev_fn;
+	dpr->evented = dtp->ev_fn;
+	dpr->objects_fn = dtp->objects_fn;
+	dpr->objects_arg = dtp->objects_arg;
+	dpr->patience = dtp->patience;
 	dt_session_unlock(dtp);
-	return yes;
 }
 
 static int start_thread(dt_proc_t *dpr)
@@ -277,7 +280,7 @@ static int make_created(dt_proc_t *dpr, const char *file, char *const *argv)
 			       Pcreate_error(err));
 	dt_record_take(dpr, P);
 	dpr->created = true;
-	dpr->evented = listened_to(dpr->dtp);
+	take_listeners(dpr);
 	want_evaltime(dpr);
 	take_follow_option(dpr);
 	if (kept_running(dpr->dtp))
@@ -389,7 +392,7 @@ static int grab_handle(dt_proc_t *dpr, pid_t pid, int flags)
 	dt_record_take(dpr, P);
 	if (dpr->kind != DT_KIND_CONTROLLED)
 		return 0;
-	dpr->evented = listened_to(dpr->dtp);
+	take_listeners(dpr);
 	dpr->unstopped = flags & PGRAB_NOSTOP;
 	take_follow_option(dpr);
 	dt_record_lock(dpr);

@@ -485,6 +485,11 @@ typedef int proc_stack_f(void *arg, prgregset_t regs, unsigned argc, const long 
 int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *fn,
 		void *arg);
 
+/* The same of one LWP, by its own registers: stopped under control, or of a core, which
+ * may be of another CPU; then R_PC, R_SP and R_FP are set and nothing else. -1 as
+ * Plwp_getregs(). Linux addition. */
+int Pstack_lwp(struct ps_prochandle *P, lwpid_t lwp, proc_stack_f *fn, void *arg);
+
 /* --- system calls made by the victim ------------------------------------------------ */
 
 /*

@@ -70,20 +70,27 @@ static int dead_lwps(struct ps_prochandle *P, lwpstatus_t **ret, size_t *ret_n)
 	return 0;
 }
 
-static int dead_regs(struct ps_prochandle *P, lwpid_t lwp, arch_regs_t *ret)
+const struct core_lwp *dead_lwp(const struct ps_prochandle *P, lwpid_t lwp)
 {
 	size_t n;
 	const struct core_lwp *l = core_lwps(P->core, &n);
 
-	for (size_t i = 0; i < n; i++) {
-		if (l[i].tid != lwp)
-			continue;
-		if (!is_native(P))
-			return -ENOTSUP;
-		memcpy(ret, l[i].regs, sizeof(*ret));
-		return 0;
-	}
-	return -ESRCH;
+	for (size_t i = 0; i < n; i++)
+		if (l[i].tid == lwp)
+			return &l[i];
+	return NULL;
+}
+
+static int dead_regs(struct ps_prochandle *P, lwpid_t lwp, arch_regs_t *ret)
+{
+	const struct core_lwp *l = dead_lwp(P, lwp);
+
+	if (!l)
+		return -ESRCH;
+	if (!is_native(P))
+		return -ENOTSUP;
+	memcpy(ret, l->regs, sizeof(*ret));
+	return 0;
 }
 
 void dead_status(struct ps_prochandle *P)

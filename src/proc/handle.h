@@ -132,7 +132,8 @@ int live_lwps(struct ps_prochandle *P, lwpstatus_t **ret, size_t *ret_n);
 int live_regs(struct ps_prochandle *P, lwpid_t lwp, arch_regs_t *ret);
 
 /* --- dead.c --- */
-void dead_status(struct ps_prochandle *P);    /* what the core says, once */
+void dead_status(struct ps_prochandle *P); /* what the core says, once */
+const struct core_lwp *dead_lwp(const struct ps_prochandle *P, lwpid_t lwp); /* or NULL */
 extern const struct image_origin dead_origin; /* of a struct core */
 
 /* --- drive.c: call with the lock held --- */

@@ -359,6 +359,49 @@ static void test_foreign_regs(void **state)
 	Prelease(P, 0);
 }
 
+/* An aarch64 stack of three frames, linked by x29 (AAPCS64, 6.4.6). */
+static void make_frames(struct maker *k)
+{
+	uint64_t *fp = add_segment(k, STACK, 0x1000, 0x1000, PF_R | PF_W);
+	uint64_t regs[34] = { 0 };
+	unsigned char *st = k->bytes + NOTES_AT + sizeof(Elf64_Nhdr) + 8;
+
+	regs[29] = STACK + 0x100;
+	regs[30] = TEXT + 0x20;
+	regs[31] = STACK + 0x80;
+	regs[32] = TEXT + 0x10;
+	memcpy(st + 112, regs, sizeof(regs));
+	fp[0x100 / 8] = STACK + 0x200;
+	fp[0x108 / 8] = TEXT + 0x200;
+	fp[0x200 / 8] = 0;
+	fp[0x208 / 8] = TEXT + 0x300;
+}
+
+static int keep_pc(void *arg, prgregset_t regs, unsigned argc, const long *argv)
+{
+	char *text = arg;
+
+	sprintf(text + strlen(text), "%lx ", (long)regs[R_PC]);
+	return 0;
+}
+
+/* Frames of either CPU on this one. */
+static void test_foreign_stack(void **state)
+{
+	struct ps_prochandle *P;
+	struct maker k;
+	char text[256] = "";
+
+	make_aarch64(&k);
+	make_frames(&k);
+	P = grab(&k);
+	assert_int_equal(Pstack_lwp(P, 77, keep_pc, text), 0);
+	assert_string_equal(text, "400010 400200 400300 ");
+	assert_int_equal(Pstack_lwp(P, 99, keep_pc, text), -1);
+	assert_int_equal(errno, ESRCH);
+	Prelease(P, 0);
+}
+
 /* --- mapped files ------------------------------------------------------------------- */
 
 /* NT_FILE: the first two pages of the running program, at TEXT. */
@@ -702,6 +745,7 @@ int main(void)
 		cmocka_unit_test(test_handle),
 		cmocka_unit_test(test_aarch64),
 		cmocka_unit_test(test_foreign_regs),
+		cmocka_unit_test(test_foreign_stack),
 		cmocka_unit_test(test_mapped_file),
 		cmocka_unit_test(test_foreign_paths),
 		cmocka_unit_test(test_truncated),

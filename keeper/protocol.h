@@ -27,13 +27,14 @@
 
 enum {
 	KP_VERSION = 1,
-	KP_HUB_FD = 3,            /* the keeper's end of the hub at its start */
-	KP_CLIENT_FD = 4,         /* a pidfd of the client at its start */
-	KP_MAX_BKPTS = 65536,     /* breakpoints in one victim */
-	KP_MAX_LWPS = 256,        /* LWPs in one reply to KP_LWPS */
-	KP_MAX_REGS = 128,        /* register sets in one reply to KP_REGS_ALL */
-	KP_TEXT = 160,            /* bytes of a fault's text */
-	KP_MAX_REGSET = 16 << 10, /* bytes of registers of one kind (x86: 11 KiB) */
+	KP_HUB_FD = 3,             /* the keeper's end of the hub at its start */
+	KP_CLIENT_FD = 4,          /* a pidfd of the client at its start */
+	KP_MAX_BKPTS = 65536,      /* breakpoints in one victim */
+	KP_MAX_LWPS = 256,         /* LWPs in one reply to KP_LWPS */
+	KP_MAX_REGS = 128,         /* register sets in one reply to KP_REGS_ALL */
+	KP_TEXT = 160,             /* bytes of a fault's text */
+	KP_MAX_REGSET = 16 << 10,  /* bytes of registers of one kind (x86: 11 KiB) */
+	KP_REGSET_ROOM = 64 << 10, /* bytes of them in one reply */
 };
 
 /* Types of request. */
@@ -71,7 +72,7 @@ enum kp_type {
 	KP_SYSCALL_INSN,
 	KP_WATCH_SET,   /* kp_watch */
 	KP_WATCH_CLEAR, /* kp_watch: of the same fields */
-	/* kp_mask: header.tid's registers of the kind NT_*; reply kp_regset */
+	/* kp_regset_page: registers of one kind, of every stopped LWP; reply kp_regset */
 	KP_REGSET,
 	KP_NTYPES
 };
@@ -212,9 +213,23 @@ struct kp_regs_all {
 	arch_regs_t regs[KP_MAX_REGS]; /* zero where the LWP is not stopped */
 };
 
+struct kp_regset_page {
+	struct kp_header h;
+	uint32_t type;  /* NT_* of <elf.h> */
+	uint32_t start; /* index of the first LWP */
+};
+
+/* One LWP's, in kp_regset; the next one follows at a multiple of 8. */
+struct kp_regset_one {
+	int32_t tid;  /* thread id */
+	uint32_t len; /* bytes that follow */
+};
+
 struct kp_regset {
-	struct kp_reply r; /* value: bytes that follow */
-	uint8_t bytes[KP_MAX_REGSET];
+	struct kp_reply r; /* value: index to go on from; 0 that was all */
+	uint32_t len;      /* bytes used */
+	uint32_t pad;      /* 0 */
+	uint8_t bytes[KP_REGSET_ROOM];
 };
 
 struct kp_siginfo {

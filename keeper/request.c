@@ -4,7 +4,6 @@
  * before anything is done; what does not fit ends the client. Each request is a few
  * microseconds of work; nothing here waits.
  */
-#include <elf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +26,7 @@ union packet {
 	struct kp_bkpt bkpt;
 	struct kp_watch watch;
 	struct kp_page page;
+	struct kp_regset_page regset;
 	struct kp_setregs setregs;
 	struct kp_syscall syscall;
 	uint8_t bytes[512];
@@ -302,21 +302,37 @@ static void do_setregs(struct victim *v, const union packet *p)
 	reply(v, p, rc);
 }
 
-/* Not through lwp_regs(): of what it keeps apart (the PC in a slot) only the general
- * registers have something. */
+/* One LWP's registers behind what r has; false: there is no room. One that does not
+ * stand, or has none of that kind, has no record. Not through lwp_regs(): what that knows
+ * better (the PC in a slot) is among the general registers, which are asked for apart. */
+static bool add_regset(struct kp_regset *r, struct lwp *l, unsigned type)
+{
+	struct kp_regset_one one = { .tid = l->tid };
+	size_t len = KP_MAX_REGSET;
+
+	if (r->len + sizeof(one) + len > sizeof(r->bytes))
+		return false;
+	if (l->state != LWP_STOPPED ||
+	    trace_getregset(l, type, r->bytes + r->len + sizeof(one), &len))
+		return true;
+	one.len = (uint32_t)len;
+	memcpy(r->bytes + r->len, &one, sizeof(one));
+	r->len += (uint32_t)(sizeof(one) + len + 7) & ~7u;
+	return true;
+}
+
 static void do_regset(struct victim *v, const union packet *p)
 {
-	struct lwp *l = victim_lwp(v, p->h.tid);
-	struct kp_regset r;
-	size_t len = sizeof(r.bytes);
-	int rc = !l ? -ESRCH : l->state != LWP_STOPPED ? -EBUSY : 0;
+	static struct kp_regset r; /* large; the keeper has one thread */
+	_cleanup_free_ struct lwp **all = sorted(v);
+	size_t i = p->regset.start;
 
-	memset(&r, 0, sizeof(r));
-	if (!rc && p->mask.mask == NT_PRSTATUS)
-		rc = -EINVAL;
-	if (!rc)
-		rc = trace_getregset(l, (unsigned)p->mask.mask, r.bytes, &len);
-	fill_reply(&r.r, &p->h, sizeof(r), rc, rc ? 0 : (int)len, "");
+	r.len = r.pad = 0;
+	while (all && i < v->nlwps && add_regset(&r, all[i], p->regset.type))
+		i++;
+	memset(r.bytes + r.len, 0, sizeof(r.bytes) - r.len);
+	fill_reply(&r.r, &p->h, sizeof(r), all ? 0 : -ENOMEM, i < v->nlwps ? (int)i : 0,
+		   "");
 	reply_raw(v, &r, sizeof(r));
 }
 
@@ -379,7 +395,7 @@ static const struct request control[KP_NTYPES] = {
 	[KP_RELEASE] = { do_release, sizeof(struct kp_mask) },
 	[KP_SYSCALL] = { do_syscall, sizeof(struct kp_syscall) },
 	[KP_SYSCALL_WAIT] = { do_syscall_wait, sizeof(struct kp_header) },
-	[KP_REGSET] = { do_regset, sizeof(struct kp_mask) },
+	[KP_REGSET] = { do_regset, sizeof(struct kp_regset_page) },
 	[KP_SYSCALL_INSN] = { do_syscall_insn, sizeof(struct kp_mask) },
 };
 

@@ -142,8 +142,7 @@ struct core_regs_bytes {
 
 /* A thread to be written. */
 struct core_thread {
-	struct core_lwp lwp;   /* who, its signal and general registers */
-	uint64_t utime, stime; /* CPU time, microseconds */
+	struct core_lwp lwp; /* who, its signal and general registers */
 	struct core_regs_bytes sets[CORE_NSETS]; /* by the layout's list */
 };
 

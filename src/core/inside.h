@@ -26,7 +26,6 @@ enum {
 	ST_SIGPEND = 16, /* unsigned long */
 	ST_SIGHOLD = 24, /* unsigned long */
 	ST_PID = 32,     /* pid_t: the thread */
-	ST_UTIME = 48,   /* struct timeval, then stime */
 	ST_REGS = 112,   /* the registers, then int pr_fpvalid */
 };
 

@@ -81,13 +81,6 @@ static void put(char *to, const void *value, size_t len)
 	memcpy(to, value, len);
 }
 
-static void put_time(char *to, uint64_t us)
-{
-	uint64_t words[2] = { us / 1000000, us % 1000000 };
-
-	put(to, words, sizeof(words));
-}
-
 static void add_prstatus(struct writer *w, const struct core_thread *t)
 {
 	const struct core_layout *a = w->src->layout;
@@ -107,8 +100,6 @@ static void add_prstatus(struct writer *w, const struct core_thread *t)
 	put(st + ST_SIGPEND, &l->sigpend, sizeof(l->sigpend));
 	put(st + ST_SIGHOLD, &l->sighold, sizeof(l->sighold));
 	put(st + ST_PID, ids, sizeof(ids));
-	put_time(st + ST_UTIME, t->utime);
-	put_time(st + ST_UTIME + 16, t->stime);
 	put(st + ST_REGS, l->regs, a->nregs * sizeof(l->regs[0]));
 	put(st + ST_REGS + a->nregs * sizeof(l->regs[0]), &fpvalid, sizeof(fpvalid));
 }

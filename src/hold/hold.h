@@ -328,9 +328,16 @@ int hold_setregs(struct hold *h, pid_t tid, const arch_regs_t *regs);
 int hold_getregs_all(struct hold *h, struct hold_lwp **ret_lwps, arch_regs_t **ret_regs,
 		     size_t *ret_n);
 
-/* Registers of another kind (NT_PRFPREG … of <elf.h>) into buf, of *len bytes: *len is
- * how many they are. -ENOSPC: they do not fit; -ENODEV, -EINVAL: there are none such. */
-int hold_regset(struct hold *h, pid_t tid, unsigned type, void *buf, size_t *len);
+/* Registers of one kind, of one LWP. */
+struct hold_regset {
+	pid_t tid;         /* thread id */
+	size_t len;        /* bytes */
+	const void *bytes; /* in the same block */
+};
+
+/* Registers of another kind (NT_PRFPREG … of <elf.h>) of every stopped LWP that has them,
+ * in the order of hold_lwps(); one block, the caller's to free. */
+int hold_regsets(struct hold *h, unsigned type, struct hold_regset **ret, size_t *ret_n);
 
 /* siginfo of the signal that tid stopped on. */
 int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);

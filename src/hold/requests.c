@@ -283,24 +283,6 @@ int hold_setregs(struct hold *h, pid_t tid, const arch_regs_t *regs)
 	return hold_call(h, &req, &reply, sizeof(reply));
 }
 
-int hold_regset(struct hold *h, pid_t tid, unsigned type, void *buf, size_t *len)
-{
-	struct kp_mask req = { .mask = type };
-	struct kp_regset reply;
-	int err;
-
-	hold_header(&req.h, KP_REGSET, sizeof(req), tid);
-	err = hold_call(h, &req, &reply, sizeof(reply));
-	if (err)
-		return err;
-	if (reply.r.value < 0 || (size_t)reply.r.value > sizeof(reply.bytes) ||
-	    (size_t)reply.r.value > *len)
-		return -ENOSPC;
-	*len = (size_t)reply.r.value;
-	memcpy(buf, reply.bytes, *len);
-	return 0;
-}
-
 int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret)
 {
 	struct kp_header req;

@@ -26,71 +26,73 @@
 #include "util/scope.h"
 
 enum {
-	REGSET_MAX = 16 << 10,  /* bytes of one kind of registers */
 	DEFAULT_CONTENT = 0x33, /* of the kernel, when the filter cannot be read */
 	PATH_ROOM = 4096 + 64,
 };
 
 /* A core while it is gathered. */
 struct dump {
-	struct ps_prochandle *P;     /* of whom */
-	struct core_source src;      /* what is written; points into the rest */
-	struct core_thread *threads; /* owned, with the bytes of their sets */
-	size_t nthreads;             /* how many */
-	struct procfs_smap *maps;    /* owned */
-	struct core_area *areas;     /* owned, parallel to maps */
-	char *auxv;                  /* owned */
-	size_t page;                 /* bytes */
-	int force;                   /* /proc/PID/mem; -1 not to be had */
+	struct ps_prochandle *P;              /* of whom */
+	struct core_source src;               /* what is written; points into the rest */
+	struct core_thread *threads;          /* owned */
+	struct hold_regset *sets[CORE_NSETS]; /* their registers by kind; owned */
+	size_t nthreads;                      /* how many */
+	struct procfs_smap *maps;             /* owned */
+	struct core_area *areas;              /* owned, parallel to maps */
+	char *auxv;                           /* owned */
+	size_t page;                          /* bytes */
+	int force;                            /* /proc/PID/mem; -1 not to be had */
 };
 
 /* --- threads ------------------------------------------------------------------------ */
 
+/* One kind of registers, to the threads. Both lists are in the keeper's order, and a
+ * thread may have no such registers. */
+static void share_out(struct dump *d, size_t kind, const struct hold_regset *sets,
+		      size_t n)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < d->nthreads && at < n; i++) {
+		struct core_thread *t = &d->threads[i];
+
+		if (t->lwp.tid != sets[at].tid)
+			continue;
+		t->sets[kind] = (struct core_regs_bytes){ sets[at].bytes, sets[at].len };
+		at++;
+	}
+}
+
 /* A kind that the CPU does not have is left out. */
-static int copy_sets(struct dump *d, struct core_thread *t)
+static int gather_sets(struct dump *d)
 {
 	const struct core_regset *set = d->src.layout->sets;
-	char buf[REGSET_MAX];
 
-	for (size_t i = 0; set[i].type; i++) {
-		size_t len = sizeof(buf);
-		char *copy;
+	for (size_t kind = 0; set[kind].type; kind++) {
+		size_t n;
+		int rc = hold_regsets(d->P->hold, set[kind].type, &d->sets[kind], &n);
 
-		if (hold_regset(d->P->hold, t->lwp.tid, set[i].type, buf, &len) || !len)
-			continue;
-		copy = malloc(len);
-		if (!copy)
-			return -ENOMEM;
-		memcpy(copy, buf, len);
-		t->sets[i] = (struct core_regs_bytes){ copy, len };
+		if (rc)
+			return rc;
+		share_out(d, kind, d->sets[kind], n);
 	}
 	return 0;
 }
 
-static uint64_t microseconds(uint64_t ticks)
-{
-	return ticks * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
-}
-
-static int fill_thread(struct dump *d, const struct hold_lwp *l, const arch_regs_t *regs,
-		       struct core_thread *t)
+/* CPU times are left out: they are worth no system calls while all stand. */
+static void fill_thread(struct dump *d, const struct hold_lwp *l, const arch_regs_t *regs,
+			struct core_thread *t)
 {
 	struct procfs_status status;
-	struct procfs_stat st;
 
 	t->lwp = (struct core_lwp){ .tid = l->tid, .cursig = l->cursig };
 	memcpy(t->lwp.regs, regs, d->src.layout->nregs * sizeof(uint64_t));
 	if (l->cursig)
 		t->lwp.has_info = !hold_siginfo(d->P->hold, l->tid, &t->lwp.info);
-	if (!procfs_status(d->P->pid, l->tid, &status)) {
-		t->lwp.sigpend = status.sigpnd;
-		t->lwp.sighold = status.sigblk;
-	}
-	if (!procfs_stat(d->P->pid, l->tid, &st)) {
-		t->utime = microseconds(st.utime);
-		t->stime = microseconds(st.stime);
-	}
-	return copy_sets(d, t);
+	if (procfs_status(d->P->pid, l->tid, &status))
+		return;
+	t->lwp.sigpend = status.sigpnd;
+	t->lwp.sighold = status.sigblk;
 }
 
 /* The one that an event stopped comes first. */
@@ -118,10 +120,10 @@ static int gather_threads(struct dump *d)
 	d->threads = calloc(n ? n : 1, sizeof(*d->threads));
 	if (!d->threads)
 		return -ENOMEM;
-	for (size_t i = 0; i < n && !rc; i++)
+	for (size_t i = 0; i < n; i++)
 		if (lwps[i].stopped)
-			rc = fill_thread(d, &lwps[i], &regs[i],
-					 &d->threads[d->nthreads++]);
+			fill_thread(d, &lwps[i], &regs[i], &d->threads[d->nthreads++]);
+	rc = gather_sets(d);
 	put_first(d, d->P->status.pr_lwp.pr_lwpid);
 	return rc || d->nthreads ? rc : -ESRCH;
 }
@@ -281,9 +283,8 @@ static int gather(struct dump *d, int content)
 
 static void free_dump(struct dump *d)
 {
-	for (size_t i = 0; i < d->nthreads; i++)
-		for (size_t s = 0; s < CORE_NSETS; s++)
-			free((void *)d->threads[i].sets[s].bytes);
+	for (size_t i = 0; i < CORE_NSETS; i++)
+		free(d->sets[i]);
 	scope_close(&d->src.pagemap);
 	scope_close(&d->force);
 	free(d->threads);

@@ -274,6 +274,7 @@ static void test_running_threads(void)
 	uintptr_t addr;
 
 	make_dir();
+	await(s->ready == NTHREADS);
 	P = grab(pid, 0);
 	addr = address_of(P, "never");
 	assert_int_equal(Pread(P, live, sizeof(live), addr), sizeof(live));

@@ -76,6 +76,21 @@ try args "$PGRAB"
 status 1 'args of a program'
 sentence 'args of a program'
 
+# gdb's own: it leaves out what is in files.
+if command -v gcore >/dev/null; then
+	timeout 60 gcore -o theirs "$V" >/dev/null 2>&1
+	for c in libs args env syms; do
+		try "$c" "$V"
+		live=$OUT
+		try "$c" "theirs.$V"
+		status 0 "$c of gdb's core"
+		[[ $OUT == "$live" ]]
+		tap_result $? "$c of gdb's core: as of the process"
+	done
+else
+	skip 'no gcore'
+fi
+
 # gdb: the same frames in every thread, live and in the core.
 frames()
 {

@@ -72,7 +72,7 @@ bool cfi_cache_get(struct obj_cfi *f, uint64_t vaddr, struct cfi_row *ret)
 	struct packed p;
 	struct slot *s;
 
-	if (!cache)
+	if (!cache || vaddr == UINT64_MAX) /* whose mark is that of an empty slot */
 		return false;
 	s = slot_of(cache, vaddr);
 	number = atomic_load_explicit(&s->number, memory_order_acquire);

@@ -18,11 +18,15 @@ static ssize_t read_over_and_over(void *ctx, uint64_t addr, void *buf, size_t le
 {
 	const struct mem_piece *p = ctx;
 	const uint8_t *data = p->data;
+	size_t at, n;
 
 	if (!p->len)
 		return -EFAULT;
-	for (size_t i = 0; i < len; i++)
-		((uint8_t *)buf)[i] = data[(addr + i) % p->len];
+	for (size_t done = 0; done < len; done += n) {
+		at = (addr + done) % p->len;
+		n = p->len - at < len - done ? p->len - at : len - done;
+		memcpy((uint8_t *)buf + done, data + at, n);
+	}
 	return (ssize_t)len;
 }
 

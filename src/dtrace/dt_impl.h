@@ -464,6 +464,8 @@ static inline bool dt_links_matter(const dt_proc_t *dpr)
 	return dpr->evented || dpr->objects_fn;
 }
 bool dt_links_consistent(dt_proc_t *dpr); /* the state alone */
+bool dt_links_static(dt_proc_t *dpr);     /* no dynamic linker at all */
+bool dt_links_by_hand(dt_proc_t *dpr);    /* started as `ld.so PROGRAM` */
 void dt_links_flush(dt_proc_t *dpr);  /* the end: what was mapped and not reported yet */
 void dt_links_forget(dt_proc_t *dpr); /* the address space has gone */
 void dt_links_fini(dt_proc_t *dpr);

@@ -192,9 +192,14 @@ static void tell_unlisted(dt_proc_t *dpr, const struct image *im)
 	}
 }
 
-static bool is_static(dt_proc_t *dpr)
+bool dt_links_static(dt_proc_t *dpr)
 {
-	return Pgetauxval(dpr->P, AT_BASE) <= 0;
+	return Pgetauxval(dpr->P, AT_BASE) <= 0 && !Prtld(dpr->P);
+}
+
+bool dt_links_by_hand(dt_proc_t *dpr)
+{
+	return Pgetauxval(dpr->P, AT_BASE) <= 0 && Prtld(dpr->P);
 }
 
 void dt_links_early(dt_proc_t *dpr)
@@ -213,7 +218,7 @@ void dt_links_early(dt_proc_t *dpr)
 			append(&dpr->links.early, &o, io[i].path);
 	}
 	image_unref(im);
-	if (!is_static(dpr))
+	if (!dt_links_static(dpr))
 		return;
 	dt_links_flush(dpr);
 	dt_objects_tell(dpr, DT_SEEN_IN_TIME);

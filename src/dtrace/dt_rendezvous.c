@@ -17,7 +17,8 @@
  *    lists are consistent there is preinit: glibc and musl report it when all initial
  *    objects are relocated and before they call any constructor. AT_ENTRY is tagged too,
  *    for a linker that never says so: it lies behind the libraries' constructors and
- *    before main, so preinit falls back to postinit there;
+ *    before main, so preinit falls back to postinit there. (Not when the linker was
+ *    started as a command: the kernel then knows nothing of the program);
  *  - to main: the program's symbol `main`. Without one (stripped): __libc_start_main of
  *    any object, whose first argument is main. Without that (static and stripped): from
  *    AT_ENTRY to the first call or jump; at that instruction the first argument is main
@@ -108,16 +109,13 @@ static void untag_all(dt_proc_t *dpr)
 
 /* --- the program -------------------------------------------------------------------- */
 
-static bool is_static(dt_proc_t *dpr)
-{
-	return Pgetauxval(dpr->P, AT_BASE) <= 0;
-}
-
+/* Where the program itself begins; 0 when nobody says so: AT_ENTRY of a linker that was
+ * started as a command is its own, and lies behind it. */
 static uint64_t entry(dt_proc_t *dpr)
 {
 	long v = Pgetauxval(dpr->P, AT_ENTRY);
 
-	return v == -1 ? 0 : (uint64_t)v;
+	return v == -1 || dt_links_by_hand(dpr) ? 0 : (uint64_t)v;
 }
 
 static uint64_t pc_now(dt_proc_t *dpr)
@@ -241,7 +239,7 @@ static bool plan(dt_proc_t *dpr)
 {
 	switch (dpr->pos) {
 	case DT_POS_EXEC:
-		return is_static(dpr) ? plan_main(dpr) : plan_loading(dpr);
+		return dt_links_static(dpr) ? plan_main(dpr) : plan_loading(dpr);
 	case DT_POS_LOADING:
 		return true;
 	case DT_POS_INIT:
@@ -262,7 +260,7 @@ void dt_rdv_begin(dt_proc_t *dpr)
 	}
 	dpr->pos = DT_POS_EXEC;
 	dpr->rdv.at = DT_PROC_STOP_CREATE;
-	if (is_static(dpr))
+	if (dt_links_static(dpr))
 		dpr->rdv.at |= DT_PROC_STOP_PREINIT;
 }
 

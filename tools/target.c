@@ -109,6 +109,34 @@ int target_examine(const struct target *list, size_t n, target_fn *fn, void *arg
 	return status;
 }
 
+/* The operands, of which each may be a file. */
+static int examine_any(const struct command *cmd, int argc, char **argv, target_fn *fn,
+		       void *arg)
+{
+	struct target *list;
+	size_t n;
+	int status;
+
+	options_none(cmd, argc, argv);
+	if (optind >= argc)
+		usage_error(cmd, "which process?");
+	n = (size_t)(argc - optind);
+	list = options_alloc(n, sizeof(*list));
+	for (size_t i = 0; i < n; i++)
+		list[i] = target_operand(cmd, argv[optind + (int)i]);
+	status = target_examine(list, n, fn, arg);
+	free(list);
+	return status;
+}
+
+/* A stack is looked at with a stop, but in a file. */
+static int stack_of_either(struct ps_prochandle *P, pid_t pid, void *arg)
+{
+	target_fn *const *live = arg;
+
+	return target_is_file(P) ? target_dead_stack(P) : (*live)(P, pid, NULL);
+}
+
 int target_command(const struct command *cmd, int argc, char **argv, target_fn *fn)
 {
 	struct target *list;
@@ -116,6 +144,8 @@ int target_command(const struct command *cmd, int argc, char **argv, target_fn *
 	size_t n;
 	int status;
 
+	if (cmd == &command_stack)
+		return examine_any(cmd, argc, argv, stack_of_either, &fn);
 	options_none(cmd, argc, argv);
 	pids = options_pids(cmd, argc, argv, &n);
 	list = options_alloc(n, sizeof(*list));
@@ -129,20 +159,7 @@ int target_command(const struct command *cmd, int argc, char **argv, target_fn *
 
 int target_command_file(const struct command *cmd, int argc, char **argv, target_fn *fn)
 {
-	struct target *list;
-	size_t n;
-	int status;
-
-	options_none(cmd, argc, argv);
-	if (optind >= argc)
-		usage_error(cmd, "which process?");
-	n = (size_t)(argc - optind);
-	list = options_alloc(n, sizeof(*list));
-	for (size_t i = 0; i < n; i++)
-		list[i] = target_operand(cmd, argv[optind + (int)i]);
-	status = target_examine(list, n, fn, NULL);
-	free(list);
-	return status;
+	return examine_any(cmd, argc, argv, fn, NULL);
 }
 
 /* pidfd_open(2) of a thread that leads no group is EINVAL, since Linux 6.9 ENOENT. */

@@ -39,6 +39,9 @@ int target_command(const struct command *cmd, int argc, char **argv, target_fn *
  * well. fn gets the pid that the core's process had. */
 int target_command_file(const struct command *cmd, int argc, char **argv, target_fn *fn);
 
+/* Prints the stacks of all threads of a core: 0, or 1 after a sentence. */
+int target_dead_stack(struct ps_prochandle *P);
+
 /* Is it a file, not a process? */
 bool target_is_file(struct ps_prochandle *P);
 

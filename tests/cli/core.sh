@@ -59,8 +59,17 @@ status 0 'threads of a core'
 out "^ *$V - +- +sleep\$" 'threads of a core: id and name'
 try args "core.$V" "$V"
 out "^core\.$V: $V: sleep 60"$'\n' 'a heading for each'
+try stack -q "$V"
+live=$(grep '^  0x' <<<"$OUT")
 try stack "core.$V"
-status 2 'stack of a core'
+status 0 'stack of a core'
+silent 'stack of a core'
+out "^thread $V"$'\n' 'stack of a core: the thread'
+[[ $live && $(grep '^  0x' <<<"$OUT") == "$live" ]]
+tap_result $? 'stack of a core: the frames of the process'
+try stack "$PGRAB"
+status 1 'stack of a program'
+sentence 'stack of a program'
 
 head -c 20000 "core.$V" >cut
 try libs cut

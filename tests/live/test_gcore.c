@@ -563,6 +563,59 @@ static void test_victim_killed(void)
 	}
 }
 
+/* --- where the program is ----------------------------------------------------------- */
+
+static void copy_file(const char *from, const char *to)
+{
+	char cmd[8192];
+
+	snprintf(cmd, sizeof(cmd), "cp -f %s %s", from, to);
+	assert_int_equal(system(cmd), 0);
+}
+
+static void assert_outer(const char *core, const char *aout, int gflag, int expected)
+{
+	int err = 0;
+	struct ps_prochandle *P = Pgrab_core(core, aout, gflag, &err);
+	GElf_Sym sym;
+
+	if (!P)
+		fail_msg("Pgrab_core: %s", Pgrab_detail());
+	assert_int_equal(Plookup_by_name(P, PR_OBJ_EXEC, "outer", &sym), expected);
+	Prelease(P, 0);
+}
+
+/* A program that has moved is found where the caller says; one that was replaced is not
+ * taken for it, wherever it lies. Fails when a build-id is not compared. */
+static void test_program_moved(void)
+{
+	char program[96], core[96], *argv[] = { program, NULL };
+	struct ps_prochandle *P;
+	int err = 0;
+
+	make_dir();
+	snprintf(program, sizeof(program), "%s/moved", dir);
+	snprintf(core, sizeof(core), "%s/core", dir);
+	copy_file(victim_path("sleeper"), program);
+	P = Pcreate(program, argv, &err, NULL, 0);
+	assert_non_null(P);
+	assert_int_equal(Pgcore(P, core, 0), 0);
+	Prelease(P, PRELEASE_KILL);
+	assert_outer(core, NULL, 0, 0);
+	assert_int_equal(unlink(program), 0);
+	assert_outer(core, NULL, 0, -1);
+	assert_outer(core, victim_path("sleeper"), 0, 0);
+	copy_file(victim_path("threads"), program);
+	assert_outer(core, NULL, 0, -1);
+	assert_null(Pgrab_core(core, program, 0, &err));
+	assert_int_equal(err, G_AOUT);
+	assert_non_null(strstr(Pgrab_detail(), "build-id"));
+	assert_outer(core, program, PGRAB_FORCE, -1);
+	assert_null(Pgrab_core(core, "/nonexistent", PGRAB_FORCE, &err));
+	assert_int_equal(err, G_AOUT);
+	remove_dir();
+}
+
 /* --- the kernel's own --------------------------------------------------------------- */
 
 static bool kernel_writes_here(void)
@@ -627,17 +680,12 @@ static void test_kernel_core(void)
 	compare("kernel", &live, &dead);
 }
 
-static const struct harness_test tests[] = { TEST(test_written),
-					     TEST(test_running_threads),
-					     TEST(test_signal),
-					     TEST(test_filter),
-					     TEST(test_holes),
-					     TEST(test_refused),
-					     TEST(test_writer_killed),
-					     TEST(test_victim_killed),
-					     TEST(test_guarded),
-					     TEST(test_kernel_core),
-					     TEST_END };
+static const struct harness_test tests[] = {
+	TEST(test_written),       TEST(test_running_threads), TEST(test_signal),
+	TEST(test_filter),        TEST(test_holes),           TEST(test_refused),
+	TEST(test_writer_killed), TEST(test_victim_killed),   TEST(test_program_moved),
+	TEST(test_guarded),       TEST(test_kernel_core),     TEST_END
+};
 
 int main(int argc, char **argv)
 {

@@ -4,7 +4,7 @@
  * with every thread and every sample.
  *
  * One direct-mapped table a file, made at the first row, as large as the file's number
- * of functions suggests and 1,024 slots (128 KB) at most. A slot is 16 words: a sequence
+ * of functions suggests and 512 slots (64 KB) at most. A slot is 16 words: a sequence
  * number, odd while it is being written; the address; the row packed. A reader copies
  * the words and looks whether the number has stayed (a seqlock: Linux
  * Documentation/locking/seqlock.rst); it waits for nobody. A writer that meets another
@@ -17,10 +17,10 @@
 #include <string.h>
 
 enum {
-	MIN_BITS = 5,  /* log2 of the slots of the smallest cache */
-	MAX_BITS = 10, /* … and of the largest */
-	WORDS = 15,    /* of a slot, behind its number */
-	NRULES = 9,    /* that fit in them */
+	MIN_BITS = 5, /* log2 of the slots of the smallest cache */
+	MAX_BITS = 9, /* … and of the largest */
+	WORDS = 15,   /* of a slot, behind its number */
+	NRULES = 9,   /* that fit in them */
 };
 
 /* A row and its address, packed. */

@@ -73,8 +73,8 @@ static size_t find(const uint64_t *entries, size_t from, size_t n, uint64_t ther
 	return from;
 }
 
-static int read_entries(int fd, uint64_t addr, uint64_t end, uint64_t *ret_start,
-			uint64_t *ret_end)
+int procfs_read_pages(int fd, uint64_t addr, uint64_t end, uint64_t *ret_start,
+		      uint64_t *ret_end)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), entries[ENTRIES];
 
@@ -107,6 +107,6 @@ int procfs_next_pages(int fd, uint64_t addr, uint64_t end, uint64_t *ret_start,
 	int err = scan(fd, addr, end, ret_start, ret_end);
 
 	if (err == -ENOTTY || err == -EINVAL || err == -EOPNOTSUPP)
-		err = read_entries(fd, addr, end, ret_start, ret_end);
+		err = procfs_read_pages(fd, addr, end, ret_start, ret_end);
 	return err;
 }

@@ -32,6 +32,10 @@ int procfs_parse_status(const char *text, struct procfs_status *ret);
  * none. */
 bool procfs_parse_map(char *line, struct procfs_map *ret);
 
+/* procfs_next_pages() without PAGEMAP_SCAN. */
+int procfs_read_pages(int fd, uint64_t addr, uint64_t end, uint64_t *ret_start,
+		      uint64_t *ret_end);
+
 /* The text of smaps likewise. */
 int procfs_parse_smaps(char *text, size_t len, struct procfs_smap **ret_maps,
 		       size_t *ret_n);

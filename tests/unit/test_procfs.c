@@ -461,6 +461,69 @@ static void does_not_leave_the_root(void **state)
 	assert_int_equal(procfs_open_mapped(getpid(), &m), -ENOENT);
 }
 
+/* --- smaps and pagemap -------------------------------------------------------------- */
+
+static void parses_smaps(void **state)
+{
+	char text[] = "55614a628000-55614a62e000 r-xp 00002000 fe:00 247498      "
+		      "/usr/bin/head\n"
+		      "Size:                 24 kB\n"
+		      "Anonymous:            12 kB\n"
+		      "Swap:                  8 kB\n"
+		      "VmFlags: rd ex mr mw me dd \n"
+		      "7ffc00000000-7ffc00002000 rw-s 00000000 00:05 99         "
+		      "/dev/zero (deleted)\n"
+		      "AnonHugePages:      2048 kB\n"
+		      "SwapPss:               4 kB\n"
+		      "VmFlags: rd wr sh io ht\n";
+	struct procfs_smap *maps;
+	size_t n;
+
+	assert_int_equal(procfs_parse_smaps(text, strlen(text), &maps, &n), 0);
+	assert_int_equal(n, 2);
+	assert_string_equal(maps[0].m.path, "/usr/bin/head");
+	assert_int_equal(maps[0].anonymous, 12 * 1024);
+	assert_int_equal(maps[0].swap, 8 * 1024);
+	assert_true(maps[0].dont_dump && !maps[0].io && !maps[0].huge);
+	assert_true(maps[1].m.shared && maps[1].m.deleted);
+	assert_int_equal(maps[1].anonymous, 0);
+	assert_int_equal(maps[1].swap, 0);
+	assert_true(maps[1].io && maps[1].huge && !maps[1].dont_dump);
+	free(maps);
+}
+
+typedef int next_pages_f(int fd, uint64_t addr, uint64_t end, uint64_t *ret_start,
+			 uint64_t *ret_end);
+
+/* Pages 3 to 5 and 9 of 16 have been touched; both ways of asking say so, and touch none.
+ */
+static void finds_pages(void **state)
+{
+	static next_pages_f *const ways[] = { procfs_next_pages, procfs_read_pages };
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *mem = mmap(NULL, 16 * page, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t base = (uint64_t)(uintptr_t)mem, from, to;
+	_cleanup_close_ int fd = procfs_pagemap(getpid());
+
+	if (fd < 0)
+		skip();
+	madvise(mem, 16 * page, MADV_NOHUGEPAGE);
+	mem[3 * page] = mem[4 * page] = mem[5 * page] = mem[9 * page] = 1;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ways[i](fd, base, base + 16 * page, &from, &to), 0);
+		assert_int_equal(from, base + 3 * page);
+		assert_int_equal(to, base + 6 * page);
+		assert_int_equal(ways[i](fd, to, base + 16 * page, &from, &to), 0);
+		assert_int_equal(from, base + 9 * page);
+		assert_int_equal(to, base + 10 * page);
+		assert_int_equal(ways[i](fd, to, base + 16 * page, &from, &to), 0);
+		assert_int_equal(from, base + 16 * page);
+		assert_int_equal(to, base + 16 * page);
+	}
+	munmap(mem, 16 * page);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -483,6 +546,8 @@ int main(void)
 		cmocka_unit_test(notices_a_replaced_file),
 		cmocka_unit_test(does_not_block_on_a_fifo),
 		cmocka_unit_test(does_not_leave_the_root),
+		cmocka_unit_test(parses_smaps),
+		cmocka_unit_test(finds_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

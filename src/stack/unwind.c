@@ -48,13 +48,16 @@ static void locate(struct stack_walk *w, const struct stack_frame *cur)
 {
 	uint64_t addr = cur->regs.pc - !cur->exact;
 	const struct image_object *o;
+	struct obj *file;
 
 	w->map = image_map_at(w->t->image, addr);
 	w->file = NULL;
 	w->has_row = false;
 	o = w->map ? w->map->object : NULL;
-	if (!o || addr >= o->end || image_object_obj(w->t->image, o, &w->file))
+	if (!o || addr >= o->end || image_object_obj(w->t->image, o, &file) ||
+	    obj_machine(file) != w->arch->machine)
 		return;
+	w->file = file;
 	w->vaddr = addr - o->base;
 	w->has_row = !obj_cfi_row(w->file, w->vaddr, &w->row);
 }

@@ -503,12 +503,59 @@ static void test_perl(void)
 	check_program(argv, 60);
 }
 
+/* Code compiled at run time has frame pointers and nothing else. */
+static void test_node_busy(void)
+{
+	static const char *const argv[] = {
+		"node", "-e",
+		"function f(n) { return n < 2 ? n : f(n - 1) + f(n - 2) }"
+		"for (;;) { f(18); JSON.parse(JSON.stringify({ a: [1, 2, { b: 'c' }] }));"
+		" [3, 1, 2].sort((a, b) => a - b); 'abab'.replace(/(a|b)+/g, 'x') }",
+		NULL
+	};
+
+	check_program(argv, 60);
+}
+
 static void test_node(void)
 {
 	static const char *const argv[] = { "node", "-e", "setInterval(() => {}, 1000)",
 					    NULL };
 
 	check_program(argv, 5);
+}
+
+/* Instruction by instruction: prologues, epilogues, PLT entries, tail calls. */
+static void test_every_instruction(void)
+{
+	static const char *const argv[] = {
+		"bash", "-c",
+		"f() { x=${1/a/b}; printf -v y %s \"$x\"; }; while :; do f ab; done", NULL
+	};
+	pid_t pid = run_program(argv);
+	int64_t until = harness_now_ms() + 300;
+	struct ps_prochandle *P;
+	struct score score = { .of = "bash, stepped" };
+	uint64_t pc = 0;
+	int moved = 0;
+	struct sampling s = { .score = &score };
+
+	while (harness_wait_a_little(until))
+		;
+	s.P = s.oracle.P = P = grab(pid, 0);
+	s.dwfl = open_oracle(&s.oracle, pid);
+	for (int i = 0; i < 5000; i++) {
+		moved += pc != (uint64_t)Pstatus(P)->pr_lwp.pr_reg[R_PC];
+		pc = (uint64_t)Pstatus(P)->pr_lwp.pr_reg[R_PC];
+		compare_thread(&s, &Pstatus(P)->pr_lwp);
+		assert_int_equal(Psetrun(P, 0, PRSTEP), 0);
+		assert_int_equal(Pwait(P, (unsigned)harness_ms(SOON_MS)), 0);
+	}
+	dwfl_end(s.dwfl);
+	Prelease(P, 0);
+	end(pid);
+	assert_int_above(moved, 4000); /* rep movs stays in its place */
+	check_score(&score);
 }
 
 static void sample_victim(const char *name, const char *what)
@@ -542,7 +589,9 @@ int main(int argc, char **argv)
 		TEST_IN(test_python, 60),
 		TEST_IN(test_bash, 60),
 		TEST_IN(test_perl, 60),
+		TEST_IN(test_every_instruction, 60),
 		TEST_IN(test_node, 60),
+		TEST_IN(test_node_busy, 60),
 		TEST_END,
 	};
 

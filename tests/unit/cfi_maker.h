@@ -66,7 +66,8 @@ static void put(struct cfi_maker *k, uint64_t value, size_t size)
 static void put_bytes(struct cfi_maker *k, const void *bytes, size_t n)
 {
 	assert_true(k->at + n <= TEXT);
-	memcpy(k->file + k->at, bytes, n);
+	if (n)
+		memcpy(k->file + k->at, bytes, n);
 	k->at += n;
 }
 

@@ -661,6 +661,19 @@ int Penv_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg);
 /* The same of the arguments, as they are now. Linux addition. */
 int Parg_iter(struct ps_prochandle *P, proc_env_f *fn, void *arg);
 
+/* Who a process is. */
+typedef struct prcred {
+	uid_t pr_euid, pr_ruid, pr_suid; /* user: effective, real, saved */
+	gid_t pr_egid, pr_rgid, pr_sgid; /* group: the same */
+	int pr_ngroups;                  /* supplementary groups in all */
+	gid_t pr_groups[1];              /* those that there was room for */
+} prcred_t;
+
+/* Its credentials, with ngroups supplementary groups at most: *cred is the caller's, with
+ * room for as many (one is in it). A core knows the real ids only, which then stand for
+ * all. -1 ESRCH; ENODATA not in the core. Pcred(3PROC). */
+int Pcred(struct ps_prochandle *P, prcred_t *cred, int ngroups);
+
 long Pgetauxval(struct ps_prochandle *P, int type); /* the value, or -1 */
 /* lent, AT_NULL at the end; NULL */
 const auxv_t *Pgetauxvec(struct ps_prochandle *P);

@@ -62,6 +62,41 @@ static void test_symbols(void)
 	}
 }
 
+/* What getresuid(2), getresgid(2) and getgroups(2) say of a process like us. */
+static void test_cred(void)
+{
+	enum {
+		ROOM = 64
+	};
+	prcred_t *cred = calloc(1, sizeof(*cred) + ROOM * sizeof(gid_t));
+	gid_t groups[ROOM], gid[3];
+	struct ps_prochandle *P;
+	struct shared *s;
+	pid_t pid = start(beating, &s);
+	uid_t uid[3];
+	int n = getgroups(ROOM, groups);
+
+	assert_non_null(cred);
+	P = grab(pid, PGRAB_RDONLY);
+	assert_int_equal(Pcred(P, cred, ROOM), 0);
+	getresuid(&uid[0], &uid[1], &uid[2]);
+	getresgid(&gid[0], &gid[1], &gid[2]);
+	assert_int_equal(cred->pr_ruid, uid[0]);
+	assert_int_equal(cred->pr_euid, uid[1]);
+	assert_int_equal(cred->pr_suid, uid[2]);
+	assert_int_equal(cred->pr_rgid, gid[0]);
+	assert_int_equal(cred->pr_egid, gid[1]);
+	assert_int_equal(cred->pr_sgid, gid[2]);
+	assert_int_equal(cred->pr_ngroups, n);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(cred->pr_groups[i], groups[i]);
+	end(pid);
+	assert_int_equal(Pcred(P, cred, ROOM), -1);
+	assert_int_equal(errno, ESRCH);
+	Prelease(P, 0);
+	free(cred);
+}
+
 static void test_names(void)
 {
 	struct ps_prochandle *P;
@@ -665,14 +700,25 @@ static void test_others_process(void)
 	assert_int_equal(status, 0);
 }
 
-static const struct harness_test tests[] = {
-	TEST(test_symbols),  TEST(test_names),          TEST(test_symbol_iter),
-	TEST(test_maps),     TEST(test_link_maps),      TEST(test_link_maps_change),
-	TEST(test_static),   TEST(test_data),           TEST(test_untouched),
-	TEST(test_current),  TEST(test_after_exit),     TEST(test_headless),
-	TEST(test_self),     TEST(test_kernel_thread),  TEST(test_others_process),
-	TEST(test_together), TEST(test_no_descriptors), TEST_END
-};
+static const struct harness_test tests[] = { TEST(test_symbols),
+					     TEST(test_names),
+					     TEST(test_cred),
+					     TEST(test_symbol_iter),
+					     TEST(test_maps),
+					     TEST(test_link_maps),
+					     TEST(test_link_maps_change),
+					     TEST(test_static),
+					     TEST(test_data),
+					     TEST(test_untouched),
+					     TEST(test_current),
+					     TEST(test_after_exit),
+					     TEST(test_headless),
+					     TEST(test_self),
+					     TEST(test_kernel_thread),
+					     TEST(test_others_process),
+					     TEST(test_together),
+					     TEST(test_no_descriptors),
+					     TEST_END };
 
 int main(int argc, char **argv)
 {

@@ -267,6 +267,7 @@ static void test_handle(void **state)
 	char text[128] = "";
 	unsigned long saved;
 	prgregset_t regs;
+	prcred_t cred;
 	int n = 0;
 
 	make_x86(&k);
@@ -284,6 +285,10 @@ static void test_handle(void **state)
 	assert_string_equal(text, "prog|x|A=1|");
 	assert_int_equal(Plwp_getregs(P, 79, regs), -1);
 	assert_int_equal(errno, ESRCH);
+	assert_int_equal(Pcred(P, &cred, 1), 0);
+	assert_int_equal(cred.pr_euid, 1001);
+	assert_int_equal(cred.pr_sgid, 1002);
+	assert_int_equal(cred.pr_ngroups, 0);
 	/* Nothing that controls does anything. */
 	assert_int_equal(Pwrite(P, text, 1, STACK), -1);
 	assert_int_equal(errno, EBADF);

@@ -34,6 +34,7 @@ extern const struct command command_args;
 extern const struct command command_env;
 extern const struct command command_threads;
 extern const struct command command_core;
+extern const struct command command_cred;
 extern const struct command command_syms;
 extern const struct command command_stop;
 extern const struct command command_cont;

@@ -54,6 +54,9 @@ try maps "core.$V"
 status 0 'maps of a core'
 [[ $(sed 's/\[[a-z_]*\]$/-/' <<<"$OUT") == "$live" ]]
 tap_result $? 'maps of a core: as of the process'
+try cred "core.$V"
+status 0 'cred of a core'
+out "^user   real $(id -u) " 'cred of a core: the user'
 try threads "core.$V"
 status 0 'threads of a core'
 out "^ *$V - +- +sleep\$" 'threads of a core: id and name'

@@ -63,7 +63,12 @@ status 1 'syms: a name that is not there'
 sentence 'syms: a name that is not there'
 out 'malloc' 'syms: the other is printed'
 
-for c in maps libs args env threads syms; do
+try cred "$V"
+status 0 cred
+out "^user   real $(id -u) effective $(id -u) saved $(id -u)"$'\n'"group  real $(id -g) " 'cred: ids'
+out $'\n'"groups $(awk '/^Groups:/ { $1 = ""; print ($0 ~ /[0-9]/) ? substr($0, 2) : "-" }' "/proc/$V/status" | sed 's/ *$//')\$" 'cred: groups'
+
+for c in maps libs args env cred threads syms; do
 	untraced "$V" && is_state "$V" S
 	tap_result $? "$c left it alone"
 	try "$c" "$V" 4194305

@@ -3,7 +3,7 @@
 # Command lines: help, version, what makes no sense; the output's failures; colour.
 . "${0%/*}/tap.bash"
 
-COMMANDS='run watch stack threads maps libs syms args env stop cont wait core doctor'
+COMMANDS='run watch stack threads maps libs syms args env cred stop cont wait core doctor'
 
 for c in $COMMANDS; do
 	try "$c" --help
@@ -17,7 +17,7 @@ for c in $COMMANDS; do
 	status 2 "$c with an unknown letter"
 	sentence "$c with an unknown letter"
 done
-for c in stack threads maps libs syms args env stop cont wait core; do
+for c in stack threads maps libs syms args env cred stop cont wait core; do
 	try "$c"
 	status 2 "$c without a process"
 	sentence "$c without a process"

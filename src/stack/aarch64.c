@@ -101,6 +101,7 @@ const struct stack_arch stack_aarch64 = {
 		  16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31 },
 	.word_pc = WORD_PC,
 	.nwords = NWORDS,
+	.args = { 0, 1, 2, 3, 4, 5 },
 	.kept = 0x3ff80000, /* x19 to x29 */
 	.code_mask = (1ull << 48) - 1,
 	.is_trampoline = is_trampoline,

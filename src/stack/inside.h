@@ -52,6 +52,7 @@ struct stack_arch {
 	uint8_t word[STACK_NREGS]; /* of NT_PRSTATUS, by DWARF number */
 	uint8_t word_pc;           /* the PC's */
 	uint8_t nwords;            /* how many there are */
+	uint8_t args[6];           /* DWARF numbers: arguments of a system call */
 	uint64_t kept;             /* registers that a function leaves as they were */
 	uint64_t code_mask; /* bits of a code address; the others may be a signature */
 	/* Does the signal trampoline of this CPU stand at pc? Reads text. */
@@ -62,6 +63,9 @@ struct stack_arch {
 	stack_step_f *by_rule;
 	/* Without CFI, by frame pointer. */
 	stack_step_f *by_fp;
+	/* The frame pointer, where it is not known; NULL: no way. */
+	int (*guess_fp)(struct stack_walk *w, const struct stack_regs *cur,
+			uint64_t *ret);
 };
 
 extern const struct stack_arch stack_x86_64;  /* x86_64.c */
@@ -106,6 +110,9 @@ int stack_return_at(struct stack_walk *w, const struct stack_frame *cur, uint64_
 /* A pair of (frame pointer, return address) at the frame pointer. */
 int stack_by_fp(struct stack_walk *w, const struct stack_frame *cur,
 		struct stack_frame *next);
+
+/* Does a call of x86-64's end at pc, and is it code? (x86_64.c) */
+bool stack_is_behind_call(struct stack_walk *w, uint64_t pc);
 
 /* --- scan_x86_64.c, scan_none.c --- */
 /* x86-64 code followed to its return. -ENOENT: it leads to none that can be believed. */

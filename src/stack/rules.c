@@ -19,6 +19,20 @@ static int evaluate(struct stack_walk *w, const struct stack_regs *cur,
 	return stack_expr(w, cur, bytes, rule->len, initial, ret);
 }
 
+/* The CFA counts from a register that is not known. */
+static int guess_cfa(struct stack_walk *w, const struct stack_regs *cur, uint64_t *ret)
+{
+	uint64_t fp;
+	int err;
+
+	if (w->row.cfa.reg != w->arch->fp || !w->arch->guess_fp)
+		return STACK_ERR_BROKEN;
+	err = w->arch->guess_fp(w, cur, &fp);
+	if (!err)
+		*ret = fp + (uint64_t)(int64_t)w->row.cfa.n;
+	return err;
+}
+
 static int find_cfa(struct stack_walk *w, const struct stack_regs *cur, uint64_t *ret)
 {
 	const struct cfi_rule *rule = &w->row.cfa;
@@ -26,7 +40,7 @@ static int find_cfa(struct stack_walk *w, const struct stack_regs *cur, uint64_t
 	if (rule->how == CFI_VAL_EXPR)
 		return evaluate(w, cur, rule, NULL, ret);
 	if (!stack_knows(cur, rule->reg))
-		return STACK_ERR_BROKEN;
+		return guess_cfa(w, cur, ret);
 	*ret = cur->r[rule->reg] + (uint64_t)(int64_t)rule->n;
 	return 0;
 }

@@ -21,7 +21,6 @@ enum {
 	TEXT = 128,        /* bytes of text read at once */
 	WORD_RBP = 4,      /* indexes in arch_regs_t */
 	WORD_RSP = 19,
-	CALL_LONGEST = 7, /* bytes of a call with SIB and disp32 */
 };
 
 /* One way through the code. */
@@ -209,31 +208,13 @@ static enum outcome do_insn(struct scan *s, const struct arch_insn *insn)
 	}
 }
 
-/* Does a call end at pc? call rel32, or call through a register or memory. */
-static bool is_behind_call(struct stack_walk *w, uint64_t pc)
-{
-	uint8_t b[CALL_LONGEST];
-
-	if (!stack_is_code(w, pc) || stack_text(w, pc - sizeof(b), b, sizeof(b)))
-		return false;
-	if (b[2] == 0xe8)
-		return true;
-	for (unsigned len = 2; len <= CALL_LONGEST; len++) {
-		const uint8_t *at = b + CALL_LONGEST - len;
-
-		if (at[0] == 0xff && (at[1] >> 3 & 7) == 2)
-			return true;
-	}
-	return false;
-}
-
 /* The way has come to a return: is it one? */
 static int arrive(struct scan *s, const struct stack_frame *cur, struct stack_frame *next)
 {
 	uint64_t ra;
 
 	if (s->now.sp < cur->regs.sp || stack_word(s->w, s->now.sp, &ra) ||
-	    !is_behind_call(s->w, ra))
+	    !stack_is_behind_call(s->w, ra))
 		return -ENOENT;
 	stack_inherit(s->w, &s->now.regs, &next->regs);
 	stack_finish(s->w, ra, s->now.sp + sizeof(ra), &next->regs);

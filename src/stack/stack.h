@@ -34,6 +34,15 @@ void stack_regs_native(const arch_regs_t *from, struct stack_regs *ret);
 int stack_regs_prstatus(const struct stack_arch *a, const uint64_t *words, size_t n,
 			struct stack_regs *ret);
 
+/*
+ * From what /proc/PID/task/TID/syscall says of a thread that waits in the kernel: SP, PC
+ * and the arguments' registers (vfork's return address is in one). The others are not
+ * known until a caller's frame gives them back; a frame pointer that is needed before is
+ * looked for in the stack, and a walk that finds none is broken there.
+ */
+void stack_regs_syscall(const struct stack_arch *a, const uint64_t args[6], uint64_t sp,
+			uint64_t pc, struct stack_regs *ret);
+
 /* The other way: n words as NT_PRSTATUS has them, 0 where a register is not known. */
 void stack_regs_words(const struct stack_arch *a, const struct stack_regs *from,
 		      uint64_t *ret_words, size_t n);

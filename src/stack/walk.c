@@ -96,6 +96,19 @@ void stack_regs_native(const arch_regs_t *from, struct stack_regs *ret)
 			    sizeof(words) / sizeof(words[0]), ret);
 }
 
+void stack_regs_syscall(const struct stack_arch *a, const uint64_t args[6], uint64_t sp,
+			uint64_t pc, struct stack_regs *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	for (int i = 0; i < 6; i++)
+		stack_set(ret, a->args[i], args[i]);
+	ret->pc = pc;
+	ret->sp = sp;
+	stack_set(ret, a->sp, sp);
+	if (a->pc != STACK_NOREG)
+		stack_set(ret, a->pc, pc);
+}
+
 void stack_regs_words(const struct stack_arch *a, const struct stack_regs *from,
 		      uint64_t *ret_words, size_t n)
 {

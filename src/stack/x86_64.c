@@ -14,10 +14,12 @@ enum {
 	REG_RSP = 7,
 	REG_RIP = 16,
 	NREGS = 17,
-	UC_GREGS = 40, /* uc_mcontext.gregs in a ucontext (sys/ucontext.h) */
-	BEFORE = 6,    /* bytes before the PC that a rule looks at */
-	AFTER = 8,     /* and from it */
-	WORD = 8,      /* bytes of a push */
+	UC_GREGS = 40,       /* uc_mcontext.gregs in a ucontext (sys/ucontext.h) */
+	BEFORE = 6,          /* bytes before the PC that a rule looks at */
+	AFTER = 8,           /* and from it */
+	CALL_LONGEST = 7,    /* bytes of a call with SIB and disp32 */
+	GUESS_BYTES = 16384, /* of stack in which a frame pointer is looked for */
+	WORD = 8,            /* bytes of a push */
 };
 
 /* The page of the three old system calls, at a fixed address (vsyscall(7) in the
@@ -136,6 +138,69 @@ static int by_rule(struct stack_walk *w, const struct stack_frame *cur,
 	return stack_scan(w, cur, next);
 }
 
+/* Does a call end at pc? call rel32, or call through a register or memory. */
+bool stack_is_behind_call(struct stack_walk *w, uint64_t pc)
+{
+	uint8_t b[CALL_LONGEST];
+
+	if (!stack_is_code(w, pc) || stack_text(w, pc - sizeof(b), b, sizeof(b)))
+		return false;
+	if (b[2] == 0xe8)
+		return true;
+	for (unsigned len = 2; len <= CALL_LONGEST; len++) {
+		const uint8_t *at = b + CALL_LONGEST - len;
+
+		if (at[0] == 0xff && (at[1] >> 3 & 7) == 2)
+			return true;
+	}
+	return false;
+}
+
+/* --- a frame pointer that is not known -------------------------------------------- */
+
+/* Is the call that returns to ra one of this row's function, by its name? */
+static bool calls_this(struct stack_walk *w, uint64_t ra)
+{
+	uint8_t op;
+	int32_t rel;
+
+	return !stack_text(w, ra - 5, &op, 1) && op == 0xe8 &&
+	       !stack_text(w, ra - 4, &rel, 4) &&
+	       ra + (uint64_t)(int64_t)rel == w->map->object->base + w->row.start;
+}
+
+/* Does a frame record at `at` lead to another? */
+static bool is_record(struct stack_walk *w, uint64_t at, uint64_t saved)
+{
+	uint64_t ra;
+
+	return saved > at && saved - at < GUESS_BYTES && saved % WORD == 0 &&
+	       !stack_word(w, saved + WORD, &ra) && stack_is_behind_call(w, ra);
+}
+
+/*
+ * The frame pointer of a thread that was not stopped, in a function that counts from it:
+ * the first pair above the stack pointer that is (saved frame pointer, address behind a
+ * call) and either was made by a call of just this function or leads to another such
+ * pair.
+ */
+static int guess_fp(struct stack_walk *w, const struct stack_regs *cur, uint64_t *ret)
+{
+	uint64_t saved, ra;
+
+	for (uint64_t at = cur->sp; at < cur->sp + GUESS_BYTES; at += WORD) {
+		if (stack_word(w, at, &saved) || stack_word(w, at + WORD, &ra))
+			return STACK_ERR_CUT;
+		if (!stack_is_behind_call(w, ra))
+			continue;
+		if (calls_this(w, ra) || is_record(w, at, saved)) {
+			*ret = at;
+			return 0;
+		}
+	}
+	return STACK_ERR_BROKEN;
+}
+
 const struct stack_arch stack_x86_64 = {
 	.name = "x86_64",
 	.machine = EM_X86_64,
@@ -147,6 +212,7 @@ const struct stack_arch stack_x86_64 = {
 	.word = { 10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0, 16 },
 	.word_pc = 16,
 	.nwords = 27,
+	.args = { 5, 4, 1, 10, 8, 9 },
 	/* rbx, rbp, r12 to r15 */
 	.kept = 1 << 3 | 1 << REG_RBP | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 15,
 	.code_mask = ~0ull,
@@ -154,4 +220,5 @@ const struct stack_arch stack_x86_64 = {
 	.leave_signal = leave_signal,
 	.by_rule = by_rule,
 	.by_fp = stack_by_fp,
+	.guess_fp = guess_fp,
 };

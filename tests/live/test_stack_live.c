@@ -216,6 +216,72 @@ static void test_without_frame_pointer(void)
 	check_kind("stacks-nofp");
 }
 
+static int add_pc(void *arg, const struct stack_frame *frame)
+{
+	struct pcs *s = arg;
+
+	if (s->n == MAX_FRAMES)
+		return 1;
+	s->pc[s->n++] = frame->regs.pc;
+	return 0;
+}
+
+/* PC, SP and arguments of a thread that waits in the kernel, without a stop. */
+static void read_syscall(pid_t pid, struct stack_regs *ret)
+{
+	unsigned long a[6], sp, pc;
+	char path[64];
+	int got = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	got = fscanf(f, "%*d %lx %lx %lx %lx %lx %lx %lx %lx", &a[0], &a[1], &a[2], &a[3],
+		     &a[4], &a[5], &sp, &pc);
+	fclose(f);
+	assert_int_equal(got, 8);
+	stack_regs_syscall(stack_arch_for(EM_X86_64), a, sp, pc, ret);
+}
+
+/* The parent in vfork cannot be stopped (the kernel makes it wait for its child); its
+ * return address is in a register, as the information says. */
+static void check_vfork_parent(const char *kind)
+{
+	struct stack_target t = { .arch = stack_arch_for(EM_X86_64) };
+	static const struct mem_ops ops = { .read = read_handle };
+	struct ps_prochandle *P;
+	struct stack_regs regs;
+	enum stack_end why;
+	struct victim v;
+	struct said said;
+	struct pcs got = { .n = 0 };
+	struct mem mem;
+
+	victim_start(&v, kind, "vfork", NULL);
+	hear_all(&v, &said);
+	await(harness_state(v.pid) == 'D');
+	P = grab(v.pid, PGRAB_RDONLY);
+	mem = (struct mem){ &ops, P };
+	t.mem = &mem;
+	t.image = Pimage(P);
+	read_syscall(v.pid, &regs);
+	assert_int_equal(stack_unwind(&t, &regs, add_pc, &got, &why), 0);
+	compare_said(kind, &got, &said, false);
+	assert_int_equal(why, STACK_END_BASE);
+	image_unref(t.image);
+	Prelease(P, 0);
+	kill(said.child, SIGKILL);
+	victim_kill(&v);
+}
+
+static void test_vfork_parent(void)
+{
+	check_vfork_parent("stacks");
+	check_vfork_parent("stacks-nofp");
+	check_vfork_parent("stacks-static");
+}
+
 /* musl's own code has neither. Fails when the code is not followed to its return. */
 static void test_musl(void)
 {
@@ -585,6 +651,7 @@ int main(int argc, char **argv)
 		TEST(test_static),
 		TEST(test_without_frame_pointer),
 		TEST(test_musl),
+		TEST(test_vfork_parent),
 		TEST(test_victims),
 		TEST_IN(test_python, 60),
 		TEST_IN(test_bash, 60),

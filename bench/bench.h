@@ -49,6 +49,8 @@ measure_f hold_count, hold_count_leaf;
 measure_f client_session, client_grab, client_session_grab;
 measure_f client_create_exec, client_create_preinit, client_create_main;
 measure_f client_lookup_cold, client_lookup_warm, client_hit, client_hit8;
+/* unwind.c: stacks. */
+measure_f unwind_warm;
 /* peer.c: gdb. */
 measure_f gdb_hit, gdb_hit8;
 

@@ -10,7 +10,7 @@
 
 enum {
 	STACK_NOREG = 0xff,    /* no such register */
-	STACK_WINDOW = 2048,   /* bytes of stack that are read at once */
+	STACK_WINDOW = 4096,   /* bytes of stack that are read at once */
 	STACK_ALT_STACKS = 16, /* signal frames whose stacks are told apart */
 };
 

@@ -30,7 +30,7 @@
  * stack was in use; there it must not be one that was seen at a signal before. And there
  * is a number of frames.
  *
- * Memory is read through a window of 2 KB that moves up with the stack: a live target
+ * Memory is read through a window of 4 KB that moves up with the stack: a live target
  * costs a system call in ten or twenty frames. Nothing is allocated. The victim may die
  * at any read: the stack is cut off there.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory: the process is attached to while it runs, then stopped, copied to the file and
- * set running; what is told is from the request to stop to the end of the release. The
+ * Theory: the process is attached to while it runs, then stopped, copied and set running:
+ * to memory where that has room, and from there to the file while it runs on, else to the
+ * file at once. What is told is from the request to stop to the end of the release. The
  * file appears when it is complete and not before. A thread that sleeps uninterruptibly
  * cannot be stopped; there is no core then, since memory would change under the copy.
  */
@@ -11,7 +12,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "corefile.h"
 #include "options.h"
 #include "output.h"
 #include "target.h"
@@ -60,23 +63,60 @@ static void tell_size(const char *path)
 	       (double)st.st_size / (1 << 20), (double)st.st_blocks * 512 / (1 << 20));
 }
 
-/* Ends P. 0, or 1 after a sentence. */
-static int write_core(struct ps_prochandle *P, pid_t pid, const char *path, int content)
+/* Stops it, copies it to `memory`, or when that is -1 to the file, and ends P: an errno,
+ * or 0. */
+static int copy(struct ps_prochandle *P, int memory, const char *path, int content)
 {
 	struct timespec start;
 	int err = 0, nlwp;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	if (Pstop(P, CORE_DEADLINE) != 0 || Pgcore(P, path, content) != 0)
+	if (Pstop(P, CORE_DEADLINE) != 0)
+		err = errno;
+	else if ((memory < 0 ? Pgcore(P, path, content) : Pfgcore(P, memory, content)) !=
+		 0)
 		err = errno;
 	nlwp = Pstatus(P)->pr_nlwp;
 	Prelease(P, 0);
+	if (!err)
+		notice("%d thread%s stopped %.1f ms", nlwp, nlwp == 1 ? "" : "s",
+		       elapsed_ms(&start));
+	return err;
+}
+
+/* Through memory: an errno, or 0. The file is made first: what is wrong with it is told
+ * before anything is stopped. */
+static int copy_by_memory(struct ps_prochandle *P, int memory, const char *path,
+			  int content)
+{
+	struct corefile file;
+	int err = corefile_create(path, &file) ? errno : 0;
+
+	if (err) {
+		Prelease(P, 0);
+		return err;
+	}
+	err = copy(P, memory, path, content);
+	if (!err && corefile_save(&file, memory) != 0)
+		err = errno;
+	corefile_close(&file);
+	return err;
+}
+
+/* Ends P. 0, or 1 after a sentence. */
+static int write_core(struct ps_prochandle *P, pid_t pid, const char *path, int content)
+{
+	const psinfo_t *ps = Ppsinfo(P);
+	int memory = ps ? corefile_memory(ps->pr_rssize) : -1;
+	int err = memory < 0 ? copy(P, -1, path, content)
+			     : copy_by_memory(P, memory, path, content);
+
+	if (memory >= 0)
+		close(memory);
 	if (err) {
 		complain("cannot write %s, a core of pid %d: %s", path, pid, reason(err));
 		return EXIT_FAILED;
 	}
-	notice("%d thread%s stopped %.1f ms", nlwp, nlwp == 1 ? "" : "s",
-	       elapsed_ms(&start));
 	tell_size(path);
 	output_escaped(path);
 	output("\n");

@@ -13,11 +13,12 @@
  * What is kept: the bytes of the sections, as they stand in the file, copied when the
  * file is read (cfi_load.c): the descriptor is not kept, the file may be gone when the
  * first stack is walked, and the search runs over the linker's table as it is. For a libc
- * 180 KB, a third of what its symbols take. Nothing is decoded before it is asked for.
+ * 180 KB, half as much again as its dynamic symbols. Nothing is decoded before it is
+ * asked for.
  *
  * A row is made by executing the instructions of CIE and FDE up to the address
- * (cfi_rows.c): 0.2 to 1 µs. Return addresses come again and again, so the last rows are
- * kept by address (cfi_cache.c): 10 to 20 ns.
+ * (cfi_rows.c): 0.5 to 5 µs, by how many there are. Return addresses come again and
+ * again, so the last rows are kept by address (cfi_cache.c): 10 to 20 ns.
  *
  * Hostile files. A cursor cannot leave its section, whatever lengths say (cfi_entry.c);
  * an unsorted table makes a search miss, no more, since the FDE itself must cover the

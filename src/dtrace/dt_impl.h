@@ -116,6 +116,7 @@ struct dt_links {
 	bool short_of;             /* … and there was no memory for all */
 	bool told;                 /* the hook has been called for this program */
 	bool asked;                /* … for the event at hand */
+	bool senseless;            /* it has been told that the lists make no sense */
 };
 
 /* A breakpoint. */
@@ -474,6 +475,8 @@ void dt_links_fini(dt_proc_t *dpr);
 void dt_objects_came(dt_proc_t *dpr, const struct dt_object *o, const char *path);
 void dt_objects_gone(dt_proc_t *dpr, const struct dt_object *o, const char *path);
 void dt_objects_tell(dt_proc_t *dpr, enum dt_seen seen); /* calls the hook */
+/* The lists cannot be read: told once, until they can be. */
+void dt_objects_senseless(dt_proc_t *dpr);
 /* The question ev, for which the hook may have been called, has its answer. */
 void dt_objects_answered(dt_proc_t *dpr, const struct hold_event *ev);
 void dt_objects_fini(dt_proc_t *dpr);

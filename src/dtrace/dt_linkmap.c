@@ -268,6 +268,8 @@ bool dt_links_refresh(dt_proc_t *dpr, enum dt_seen seen)
 
 	if (rc) {
 		log_at(LOG_CTL, 2, dpr->pid, 0, "link maps: %d", rc);
+		if (rc == -EINVAL || rc == -ELOOP || rc == -EFAULT)
+			dt_objects_senseless(dpr);
 		return false;
 	}
 	if (!dt_links_matter(dpr))
@@ -299,8 +301,14 @@ static rd_agent_t *agent(dt_proc_t *dpr)
 bool dt_links_consistent(dt_proc_t *dpr)
 {
 	rd_event_msg_t msg;
+	rd_err_e err;
 
-	if (!agent(dpr) || rd_event_getmsg(dpr->links.agent, &msg) != RD_OK)
+	if (!agent(dpr))
+		return false;
+	err = rd_event_getmsg(dpr->links.agent, &msg);
+	if (err == RD_ERR)
+		dt_objects_senseless(dpr);
+	if (err != RD_OK)
 		return false;
 	return msg.type == RD_PREINIT ||
 	       (msg.type == RD_DLACTIVITY && msg.u.state == RD_CONSISTENT);

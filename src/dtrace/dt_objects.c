@@ -118,6 +118,7 @@ void dt_objects_tell(dt_proc_t *dpr, enum dt_seen seen)
 {
 	struct dt_links *l = &dpr->links;
 
+	l->senseless = false;
 	if (!dpr->objects_fn)
 		return;
 	if (l->short_of)
@@ -128,6 +129,14 @@ void dt_objects_tell(dt_proc_t *dpr, enum dt_seen seen)
 		l->told = l->asked = true;
 	}
 	dt_objects_fini(dpr);
+}
+
+void dt_objects_senseless(dt_proc_t *dpr)
+{
+	if (dpr->objects_fn && !dpr->links.senseless)
+		complain(dpr, "its link maps make no sense: new objects may not have "
+			      "been looked at");
+	dpr->links.senseless = true;
 }
 
 void dt_objects_answered(dt_proc_t *dpr, const struct hold_event *ev)

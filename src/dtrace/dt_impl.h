@@ -82,13 +82,15 @@ struct dt_object {
 	uint64_t start, end; /* addresses that it takes; 0 not known */
 	long lmid;           /* namespace */
 	char *path;          /* as the kernel shows it; owned */
+	size_t next;         /* index of the next one in its bucket */
 };
 
-/* A list of them. */
+/* Them, in no order once one has been removed; found by link map and place. */
 struct dt_objects {
 	struct dt_object *v; /* owned */
 	size_t n;            /* how many */
-	size_t room;         /* how many fit */
+	size_t room;         /* how many fit: 0 or a power of two */
+	size_t *bucket;      /* `room` indices, each of the first with that hash; owned */
 };
 
 /* Objects to be told to the client's hook. */

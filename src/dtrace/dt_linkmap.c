@@ -18,6 +18,7 @@
  * and that is all.
  */
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,32 +27,82 @@
 
 /* --- lists of objects --------------------------------------------------------------- */
 
-static int append(struct dt_objects *l, const struct dt_object *o, const char *path)
-{
-	struct dt_object *v;
-	size_t room = l->room ? l->room * 2 : 16;
-	char *copy = strdup(path);
+#define NO_OBJECT SIZE_MAX
 
-	if (!copy)
+static size_t *bucket_of(const struct dt_objects *l, uint64_t link_map,
+			 const struct dt_object *o)
+{
+	uint64_t h = link_map * 3 + o->base * 5 + o->dynamic * 7;
+
+	return &l->bucket[(h * 0x9e3779b97f4a7c15u >> 32) & (l->room - 1)];
+}
+
+static void enter(struct dt_objects *l, size_t i)
+{
+	size_t *first = bucket_of(l, l->v[i].link_map, &l->v[i]);
+
+	l->v[i].next = *first;
+	*first = i;
+}
+
+static void leave(struct dt_objects *l, size_t i)
+{
+	size_t *at = bucket_of(l, l->v[i].link_map, &l->v[i]);
+
+	while (*at != i)
+		at = &l->v[*at].next;
+	*at = l->v[i].next;
+}
+
+static int grow(struct dt_objects *l)
+{
+	size_t room = l->room ? l->room * 2 : 16;
+	struct dt_object *v = realloc(l->v, room * sizeof(*v));
+	size_t *bucket;
+
+	if (!v)
 		return -ENOMEM;
-	if (l->n == l->room) {
-		v = realloc(l->v, room * sizeof(*v));
-		if (!v) {
-			free(copy);
-			return -ENOMEM;
-		}
-		l->v = v;
-		l->room = room;
-	}
-	l->v[l->n] = *o;
-	l->v[l->n++].path = copy;
+	l->v = v;
+	bucket = realloc(l->bucket, room * sizeof(*bucket));
+	if (!bucket)
+		return -ENOMEM;
+	l->bucket = bucket;
+	l->room = room;
+	for (size_t i = 0; i < room; i++)
+		bucket[i] = NO_OBJECT;
+	for (size_t i = 0; i < l->n; i++)
+		enter(l, i);
 	return 0;
 }
 
+static int append(struct dt_objects *l, const struct dt_object *o, const char *path)
+{
+	char *copy;
+
+	if (l->n == l->room && grow(l))
+		return -ENOMEM;
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	l->v[l->n] = *o;
+	l->v[l->n].path = copy;
+	enter(l, l->n++);
+	return 0;
+}
+
+/* The last one takes its place. */
 static void remove_at(struct dt_objects *l, size_t i)
 {
+	size_t last = l->n - 1;
+
+	leave(l, i);
 	free(l->v[i].path);
-	memmove(&l->v[i], &l->v[i + 1], (--l->n - i) * sizeof(*l->v));
+	if (i != last) {
+		leave(l, last);
+		l->v[i] = l->v[last];
+		enter(l, i);
+	}
+	l->n = last;
 }
 
 static void clear(struct dt_objects *l)
@@ -59,6 +110,7 @@ static void clear(struct dt_objects *l)
 	for (size_t i = 0; i < l->n; i++)
 		free(l->v[i].path);
 	free(l->v);
+	free(l->bucket);
 	memset(l, 0, sizeof(*l));
 }
 
@@ -66,12 +118,13 @@ static void clear(struct dt_objects *l)
 static size_t find(const struct dt_objects *l, uint64_t link_map,
 		   const struct dt_object *o)
 {
-	size_t i = 0;
+	size_t i = l->n ? *bucket_of(l, link_map, o) : NO_OBJECT;
 
-	while (i < l->n && !(l->v[i].link_map == link_map && l->v[i].base == o->base &&
-			     l->v[i].dynamic == o->dynamic))
-		i++;
-	return i;
+	while (i != NO_OBJECT &&
+	       !(l->v[i].link_map == link_map && l->v[i].base == o->base &&
+		 l->v[i].dynamic == o->dynamic))
+		i = l->v[i].next;
+	return i == NO_OBJECT ? l->n : i;
 }
 
 /* --- telling ------------------------------------------------------------------------ */
@@ -138,6 +191,13 @@ static void gone(void *arg, const struct rtld_object *obj)
 		remove_at(known, i);
 }
 
+static void name(struct dt_objects *l, size_t i, uint64_t link_map)
+{
+	leave(l, i);
+	l->v[i].link_map = link_map;
+	enter(l, i);
+}
+
 static void came(void *arg, const struct rtld_object *obj)
 {
 	struct change *c = arg;
@@ -151,7 +211,7 @@ static void came(void *arg, const struct rtld_object *obj)
 		o.end = io->end;
 	}
 	if (i < known->n) /* told already, when no link map named it */
-		known->v[i].link_map = o.link_map;
+		name(known, i, o.link_map);
 	else
 		tell_new(c->dpr, &o, io ? io->path : obj->name);
 }

@@ -18,11 +18,11 @@ enum {
 	LIE_MAX_MS = 1500,      /* the longest takes 40 to 130: 65,536 link maps */
 };
 
-static const char *const lies[] = {
-	"loop",      "itself",  "garbage", "nowhere", "names",     "noname",
-	"strangers", "nothing", "wild",    "newest",  "breakless", "elsewhere",
-	"ring",      "off",     "oldest",  "many",    "wordy",     "stateless",
-};
+static const char *const lies[] = { "loop",  "itself",    "garbage",   "nowhere",
+				    "names", "noname",    "strangers", "nothing",
+				    "wild",  "newest",    "breakless", "elsewhere",
+				    "ring",  "off",       "oldest",    "many",
+				    "wordy", "stateless", "crowd",     "oldest" };
 
 /* Those that can be told from the truth. */
 static const char *const senseless[] = { "loop",  "itself", "garbage",  "nowhere",
@@ -107,7 +107,8 @@ static void every_lie(const char *name)
 }
 
 /* Fails when a loop is followed for ever, a name or list has no bound, the watched
- * address is forgotten because r_brk says so, or what was known before a lie is lost. */
+ * address is forgotten because r_brk says so, what was known before a lie is lost, or a
+ * crowd of 65,000 objects that may be takes the square of its time. */
 static void a_liar_runs_on(void)
 {
 	every_lie("liar");

@@ -5,11 +5,11 @@
  *
  *	ready: (nothing)
  *	open DIR FROM N   opens DIR/FROM.so and the N - 1 after it: `ns=` that it took
- *	close FROM N	  closes them again: `ns=`
- *	storm DIR T N	  T threads (4 at most), N times each: one of 8 copies of their own
- *			  is opened, every third time in a namespace of its own (glibc),
- *			  and the one before the last closed; two a thread stay:
- *			  `opened=`
+ *	close FROM N      closes them again: `ns=`
+ *	storm DIR T N     T threads (4 at most), N times each: one of 8 copies of
+ *			  their own is opened, every third time in a namespace of its
+ *			  own (glibc), and the one before the last closed; two a thread
+ *			  stay: `opened=`
  *	list		  a line `base` for each link map of every namespace, then `.`
  */
 #include <dlfcn.h>

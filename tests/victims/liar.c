@@ -120,6 +120,11 @@ static void strangers(void)
 	chain(5, "/no/such/library.so");
 }
 
+static void crowd(void)
+{
+	chain(NFAKES - 5000, "/no/such/library.so");
+}
+
 static void nothing(void)
 {
 	debug->r_map = NULL;
@@ -215,11 +220,12 @@ static const struct lie lies[] = {
 	{ "ring", ring },           { "off", off },
 	{ "oldest", oldest },       { "many", many },
 	{ "wordy", wordy },         { "stateless", stateless },
+	{ "crowd", crowd },
 };
 
 enum {
 	NLIES = sizeof(lies) / sizeof(*lies),
-	NRACING = NLIES - 3, /* those that are told fast */
+	NRACING = NLIES - 4, /* those that are told fast */
 };
 
 static struct longer *next_before;

@@ -150,7 +150,7 @@ static void tell_new(dt_proc_t *dpr, const struct dt_object *o, const char *path
 /* The difference of two lists, under way. */
 struct change {
 	dt_proc_t *dpr;   /* whose */
-	struct image *im; /* the new snapshot */
+	struct image *im; /* the new snapshot; NULL: it would be dear to build one */
 };
 
 static struct dt_object describe(const struct rtld_object *o)
@@ -191,6 +191,24 @@ static void gone(void *arg, const struct rtld_object *obj)
 		remove_at(known, i);
 }
 
+/* Where its file is mapped, and under which path (untouched: not known); the snapshot is
+ * built when the kernel does not tell of one mapping alone. */
+static void find_file(struct change *c, struct dt_object *o, char **ret_path)
+{
+	const struct image_object *io;
+
+	if (!c->im && !Pmapped_file(c->dpr->P, o->dynamic, &o->start, &o->end, ret_path))
+		return;
+	if (!c->im)
+		c->im = Pimage(c->dpr->P);
+	io = c->im ? by_dynamic(c->im, o->dynamic) : NULL;
+	if (!io)
+		return;
+	o->start = io->start;
+	o->end = io->end;
+	*ret_path = strdup(io->path);
+}
+
 static void name(struct dt_objects *l, size_t i, uint64_t link_map)
 {
 	leave(l, i);
@@ -203,17 +221,15 @@ static void came(void *arg, const struct rtld_object *obj)
 	struct change *c = arg;
 	struct dt_objects *known = &c->dpr->links.known;
 	struct dt_object o = describe(obj);
-	const struct image_object *io = by_dynamic(c->im, o.dynamic);
 	size_t i = find(known, 0, &o);
+	char *path = NULL;
 
-	if (io) {
-		o.start = io->start;
-		o.end = io->end;
-	}
+	find_file(c, &o, &path);
 	if (i < known->n) /* told already, when no link map named it */
 		name(known, i, o.link_map);
 	else
-		tell_new(c->dpr, &o, io ? io->path : obj->name);
+		tell_new(c->dpr, &o, path ? path : obj->name);
+	free(path);
 }
 
 /* --- what is mapped without a link map ---------------------------------------------- */
@@ -300,10 +316,12 @@ void dt_links_flush(dt_proc_t *dpr)
 
 static void report(dt_proc_t *dpr, const struct rtld_list *list)
 {
-	struct change c = { dpr, Pimage(dpr->P) };
+	struct change c = { dpr, Pimage_ready(dpr->P) };
 	struct dt_links *l = &dpr->links;
 
-	if (!c.im)
+	if (!c.im && !l->begun)
+		c.im = Pimage(dpr->P);
+	if (!c.im && !l->begun)
 		return;
 	rtld_diff(&l->list, list, gone, came, &c);
 	if (!l->begun)

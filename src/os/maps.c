@@ -96,7 +96,7 @@ static void unescape_newlines(char *path)
 }
 
 /* Cuts the suffix of an unlinked file off. Only files are ever unlinked. */
-static bool cut_deleted(char *path, uint64_t inode)
+bool procfs_cut_deleted(char *path, uint64_t inode)
 {
 	size_t len = strlen(path), suffix = strlen(DELETED);
 
@@ -122,7 +122,7 @@ bool procfs_parse_map(char *s, struct procfs_map *m)
 		return false;
 	path = s[-1] ? s + strspn(s, " ") : s - 1;
 	unescape_newlines(path);
-	m->deleted = cut_deleted(path, m->inode);
+	m->deleted = procfs_cut_deleted(path, m->inode);
 	m->dev_major = (unsigned)major;
 	m->dev_minor = (unsigned)minor;
 	m->path = path;

@@ -127,6 +127,14 @@ int procfs_readlink(pid_t pid, const char *name, char **ret_path);
  */
 int procfs_open_mapped(pid_t pid, const struct procfs_map *m);
 
+/*
+ * The file that is mapped at addr: its path (the caller's to free), and where the
+ * mappings of it that lie there without a gap begin and end. Costs a few µs however many
+ * mappings there are. -ENOENT: nothing, or no file; -ENOTTY: before Linux 6.11.
+ */
+int procfs_mapped_file(pid_t pid, pid_t tid, uint64_t addr, uint64_t *ret_start,
+		       uint64_t *ret_end, char **ret_path);
+
 /* pidfd_open(2): a descriptor or a negative errno. */
 int procfs_pidfd(pid_t pid);
 

@@ -32,6 +32,9 @@ int procfs_parse_status(const char *text, struct procfs_status *ret);
  * none. */
 bool procfs_parse_map(char *line, struct procfs_map *ret);
 
+/* Cuts the kernel's mark of an unlinked file off: true when it was there. */
+bool procfs_cut_deleted(char *path, uint64_t inode);
+
 /* procfs_next_pages() without PAGEMAP_SCAN. */
 int procfs_read_pages(int fd, uint64_t addr, uint64_t end, uint64_t *ret_start,
 		      uint64_t *ret_end);

@@ -76,12 +76,21 @@ struct hold *Phold(struct ps_prochandle *P);
 /* A new reference on the current snapshot, built when there is none; NULL with errno. */
 struct image *Pimage(struct ps_prochandle *P);
 
+/* The same, or NULL when it has to be built first. */
+struct image *Pimage_ready(struct ps_prochandle *P);
+
+/* The file that is mapped at addr, without a snapshot: as procfs_mapped_file(). */
+int Pmapped_file(struct ps_prochandle *P, uint64_t addr, uint64_t *ret_start,
+		 uint64_t *ret_end, char **ret_path);
+
 /* The handle's agent (NULL: static, or cannot be read), made when there is none. Owned by
  * P. */
 struct rtld *Prtld(struct ps_prochandle *P);
 
 /*
- * Reads the link maps and, when they changed, builds the next snapshot and swaps it in.
+ * Reads the link maps and, when they changed, builds the next snapshot and swaps it in;
+ * of a process with very many mappings not more often than it can bear: then whoever
+ * asks for the snapshot builds it.
  * *ret_list (NULL or a zeroed list, the caller's to fini) gets the list. As rtld_read().
  */
 int Plinkmaps(struct ps_prochandle *P, struct rtld_list *ret_list);

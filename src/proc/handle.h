@@ -94,6 +94,8 @@ struct ps_prochandle {
 	struct image *image;  /* the current snapshot; NULL none yet */
 	uint64_t image_ns;    /* CLOCK_MONOTONIC of its making */
 	bool image_old;       /* the victim has run since (controlled handles) */
+	bool image_due;       /* the link maps have changed since: build before use */
+	uint64_t image_cost;  /* ns that its making took */
 	int exec_fd;      /* bound to this exec's address space, or -1; see Pcurrent() */
 	bool execed;      /* read-only: another program than was grabbed */
 	uint64_t exec_id; /* what tells one exec from the next without it */

@@ -6,6 +6,13 @@
  * A snapshot grows old when the victim runs: an explicit Pupdate_maps(), a changed link
  * map (Plinkmaps) or a look-up that misses builds the next one, the last not more often
  * than every 50 ms. Once the process is gone the last snapshot stays: symbols outlive it.
+ *
+ * The kernel writes the maps anew for each reading, about a microsecond a mapping: of a
+ * process with a thousand libraries 5 ms, at each dlopen. So where a snapshot has more
+ * than DEAR_MAPS, those for link maps take a part in SHARE of the time at most; in
+ * between the next is *due*, and built by whoever asks for one. What such a process has
+ * loaded in the last moments before its death (SHARE times the cost) nobody may have
+ * seen.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +24,9 @@
 #include "util/scope.h"
 
 enum {
-	MISS_NS = 50 * 1000000
+	MISS_NS = 50 * 1000000,
+	DEAR_MAPS = 1000,
+	SHARE = 8,
 };
 
 static uint64_t now_ns(void)
@@ -126,6 +135,7 @@ static bool is_empty(const struct image *im)
 
 static int build(struct ps_prochandle *P, const struct rtld_list *list)
 {
+	uint64_t begin = now_ns();
 	struct image *next = NULL;
 	int rc = build_once(P, list, &next);
 
@@ -143,6 +153,8 @@ static int build(struct ps_prochandle *P, const struct rtld_list *list)
 	image_unref(P->image);
 	P->image = next;
 	P->image_ns = now_ns();
+	P->image_cost = P->image_ns - begin;
+	P->image_due = false;
 	P->image_old = !P->allstop; /* else it may have changed already */
 	P->link_seq = list->seq;
 	return 0;
@@ -167,11 +179,15 @@ int maps_refresh(struct ps_prochandle *P)
 
 struct image *maps_image(struct ps_prochandle *P)
 {
-	int rc = P->image ? 0 : maps_refresh(P);
+	int rc = P->image && !P->image_due ? 0 : maps_refresh(P);
 
+	if (rc == -ESRCH && P->image) { /* of the dead: the last */
+		P->image_due = false;
+		rc = 0;
+	}
 	if (rc)
 		errno = -rc;
-	return P->image;
+	return rc ? NULL : P->image;
 }
 
 /* The hottest path of all: no system call, and nothing in it can be cancelled. */
@@ -180,7 +196,7 @@ static struct image *take_ready(struct ps_prochandle *P)
 	struct image *im;
 
 	pthread_mutex_lock(&P->lock);
-	im = P->image;
+	im = P->image_due ? NULL : P->image;
 	if (im)
 		image_ref(im);
 	pthread_mutex_unlock(&P->lock);
@@ -216,7 +232,8 @@ bool maps_may_be_old(const struct ps_prochandle *P)
 struct image *maps_take_current(struct ps_prochandle *P)
 {
 	handle_lock(P);
-	if (P->image && !P->core && (P->image_old || !P->hold || !P->allstop))
+	if (P->image && !P->core &&
+	    (P->image_due || P->image_old || !P->hold || !P->allstop))
 		maps_refresh(P); /* once it is dead: the last */
 	handle_unlock(P);
 	return maps_take(P);
@@ -227,7 +244,7 @@ struct image *maps_take_fresh(struct ps_prochandle *P, struct image *stale)
 	struct image *im = NULL;
 
 	handle_lock(P);
-	if (P->image == stale && maps_may_be_old(P))
+	if (P->image == stale && (P->image_due || maps_may_be_old(P)))
 		maps_refresh(P);
 	if (P->image && P->image != stale)
 		im = image_ref(P->image);
@@ -243,11 +260,30 @@ void maps_reset(struct ps_prochandle *P)
 	P->rtld = NULL;
 	P->rtld_tried = false;
 	P->link_seq = 0;
+	P->image_due = false;
 }
 
 struct image *Pimage(struct ps_prochandle *P)
 {
 	return maps_take(P);
+}
+
+struct image *Pimage_ready(struct ps_prochandle *P)
+{
+	return take_ready(P);
+}
+
+int Pmapped_file(struct ps_prochandle *P, uint64_t addr, uint64_t *ret_start,
+		 uint64_t *ret_end, char **ret_path)
+{
+	int rc = -ENOTTY;
+
+	handle_lock(P);
+	if (!P->core)
+		rc = procfs_mapped_file(P->live.pid, 0, addr, ret_start, ret_end,
+					ret_path);
+	handle_unlock(P);
+	return rc;
 }
 
 struct rtld *Prtld(struct ps_prochandle *P)
@@ -260,6 +296,19 @@ struct rtld *Prtld(struct ps_prochandle *P)
 	return r;
 }
 
+/* The link maps are others than those of the snapshot. */
+static int renew(struct ps_prochandle *P, const struct rtld_list *list)
+{
+	size_t n = 0;
+
+	if (P->image)
+		image_maps(P->image, &n);
+	if (n <= DEAR_MAPS || now_ns() - P->image_ns > SHARE * P->image_cost)
+		return build(P, list);
+	P->image_due = true;
+	return 0;
+}
+
 int Plinkmaps(struct ps_prochandle *P, struct rtld_list *ret_list)
 {
 	struct rtld_list list = { 0 };
@@ -270,7 +319,7 @@ int Plinkmaps(struct ps_prochandle *P, struct rtld_list *ret_list)
 	r = maps_rtld(P);
 	rc = r ? rtld_read(r, &list) : -ENOENT;
 	if (!rc && (!P->image || list.seq != P->link_seq))
-		rc = build(P, &list);
+		rc = renew(P, &list);
 	handle_unlock(P);
 	if (!rc && ret_list) {
 		rtld_list_fini(ret_list);

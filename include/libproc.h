@@ -464,12 +464,85 @@ const char *Pwapt_error(int err);
  * only. */
 typedef int proc_lwp_f(void *arg, const lwpstatus_t *st);
 
-/* Every LWP; registers are there when the victim is stopped under control. */
+/* Every LWP; registers are there of those that stand under control. */
 int Plwp_iter(struct ps_prochandle *P, proc_lwp_f *fn, void *arg);
 
 /* Registers of one stopped LWP. -1 ESRCH no such LWP, EBUSY running. */
 int Plwp_getregs(struct ps_prochandle *P, lwpid_t lwp, prgregset_t regs);
 int Plwp_setregs(struct ps_prochandle *P, lwpid_t lwp, const prgregset_t regs);
+
+/* --- one LWP ------------------------------------------------------------------------ */
+
+struct ps_lwphandle; /* one LWP of a controlled process; ends with Lfree() */
+
+/*
+ * Takes hold of one LWP. One handle an LWP; its process's handle must outlive it, and
+ * Prelease() is not to be called while it is there. The LWP runs on, or stands as it did.
+ * NULL with *perr: G_NOPROC no such LWP, G_BUSY there is a handle on it, G_PERM a
+ * read-only handle, a core, or a file; or an errno. Any thread, as all functions here.
+ * Lgrab(3PROC).
+ */
+struct ps_lwphandle *Lgrab(struct ps_prochandle *P, lwpid_t lwp, int *perr);
+
+/* The text of a *perr of Lgrab: a static string, never NULL. */
+const char *Lgrab_error(int err);
+
+/* Ends the handle. An LWP that Lstop() has stopped runs on. */
+void Lfree(struct ps_lwphandle *L);
+
+/* The process's handle. Borrowed. */
+struct ps_prochandle *Lprochandle(struct ps_lwphandle *L);
+
+/* PS_RUN; PS_STOP: stopped alone or with the whole process; PS_LOST: it has ended. */
+int Lstate(struct ps_lwphandle *L);
+
+/*
+ * Stops this LWP alone; the others run on, and a run of the process leaves it where it
+ * is. Lstop asks and waits, Ldstop asks, Lwait waits until it stands for whatever reason.
+ * msec: the longest wait, 0 for ever. 0 when it stands or the time is up (Lstate()
+ * tells); -1 ENOENT: it has ended. What it stood on, a breakpoint or a signal, happens
+ * when it runs on. An LWP that holds a lock which others need makes them wait.
+ * Lstop(3PROC).
+ */
+int Lstop(struct ps_lwphandle *L, unsigned msec);
+int Ldstop(struct ps_lwphandle *L);
+int Lwait(struct ps_lwphandle *L, unsigned msec);
+
+/*
+ * Sets an LWP running that Lstop() has stopped, delivering sig instead of the signal that
+ * it stopped on (0: that one, if any). flags: PRCSIG, PRSTOP as for Psetrun(). While the
+ * process stands as a whole the LWP runs when that does; but PRSTEP has it execute one
+ * instruction then and there, the others standing (PR_FAULTED, FLTTRACE of the process).
+ * -1 EBUSY: it is not stopped, or PRSTEP while the process runs; ENOENT; EINVAL: no
+ * such signal. Lsetrun(3PROC).
+ */
+int Lsetrun(struct ps_lwphandle *L, int sig, int flags);
+
+/* The signal that it stopped on is not delivered at its next run. -1 EBUSY. */
+int Lclearsig(struct ps_lwphandle *L);
+
+/* Its status, refreshed; registers when it stands. Lent until the next call on L. NULL
+ * with ENOENT when it has ended. */
+const lwpstatus_t *Lstatus(struct ps_lwphandle *L);
+
+/* One register (R_*) of the stopped LWP: read, or set (written at once). -1 EBUSY,
+ * ENOENT, EINVAL. */
+int Lgetareg(struct ps_lwphandle *L, int reg, prgreg_t *value);
+int Lputareg(struct ps_lwphandle *L, int reg, prgreg_t value);
+
+/* Forgets what is known of it, so that the next call asks anew. Nothing is ever left to
+ * be written. */
+void Lsync(struct ps_lwphandle *L);
+
+/*
+ * The mapping that its stack pointer is in: ss_sp its lowest address, ss_size bytes,
+ * ss_flags 0; also when that is an alternate signal stack. Of a thread's stack the guard
+ * is not in it; glibc keeps the thread's own data at its upper end. -1 EBUSY: it runs;
+ * ENOENT; EFAULT: it points to nothing.
+ */
+int Lstack(struct ps_lwphandle *L, stack_t *stkp);
+
+/* --- stacks ------------------------------------------------------------------------- */
 
 /* Called for one frame: the registers known of it (R_PC, R_SP, R_FP), argc 0. Non-zero
  * ends. */

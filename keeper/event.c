@@ -70,7 +70,8 @@ struct kp_event event_make(struct victim *v, struct lwp *l, int kind)
 static bool droppable(const struct kp_event *ev)
 {
 	return ev->kind != KP_EV_STOPPED && ev->kind != KP_EV_EXIT &&
-	       ev->kind != KP_EV_LOST && !(ev->flags & KP_EVF_QUESTION);
+	       ev->kind != KP_EV_LOST && ev->kind != KP_EV_LWP_STOPPED &&
+	       ev->kind != KP_EV_LWP_GONE && !(ev->flags & KP_EVF_QUESTION);
 }
 
 /* 1 sent, 0 no room. A dead client counts as sent: nobody is there to miss it. */

@@ -48,6 +48,7 @@ enum {
 	HOLD_ALLSTOP = 1,  /* the whole victim is (being) stopped */
 	HOLD_QUESTION = 2, /* waits for an answer */
 	HOLD_STEPPER = 4,  /* another LWP of the victim steps over a lifted trap */
+	HOLD_OWN = 8,      /* it alone was asked to stop (lwpctl.c) */
 	HOLD_SLOT = 0x100, /* a page of slots is being mapped (slot.c) */
 };
 
@@ -91,6 +92,8 @@ struct lwp {
 	bool sig_reported;        /* the client has seen that signal as a stop */
 	bool group;               /* in a group stop when last seen */
 	bool interrupted;         /* PTRACE_INTERRUPT sent, its stop not seen */
+	bool grabbed;             /* the client is told of its end */
+	bool own_told;            /* HOLD_OWN: that it stands has been told */
 	bool in_vfork;            /* waits for its vfork child */
 	bool forked_copy;         /* CHILD: has our traps still in its text */
 	bool stepping;            /* single-stepped by us or for the client */
@@ -324,6 +327,7 @@ struct victim *victim_new(int ctl, int ev);
 void victim_free(struct victim *v);
 void victim_recycle(struct victim *v); /* nothing but its sockets stays */
 void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr);
+void victim_stop_lwp(struct lwp *l);         /* asks a moving one to stop */
 void victim_check_stopped(struct victim *v); /* acts when the last LWP stands */
 void victim_run(struct victim *v);           /* ends an all-stop */
 /* deadlines, zombies among the awaited */
@@ -366,6 +370,8 @@ bool wait_unclaimed(uint64_t since, struct wait_event *ret);
 bool wait_unsettled(void);
 void stops_react(struct lwp *l, int status);
 void stops_resume(struct lwp *l); /* resumes when nothing holds it */
+/* sig, or none (0), in the place of what l stopped on; of a stopped LWP */
+void stops_set_signal(struct lwp *l, int sig);
 void stops_settle(struct lwp *l); /* it stands: held, or resumed */
 /* an EVENT_STOP with sig: somebody else's stop begins or ends */
 void stops_note_group(struct lwp *l, int sig);
@@ -542,6 +548,14 @@ void restart_resume(struct lwp *l, int sig); /* l is let go: it waits on */
 void restart_entered(struct lwp *l);         /* it is in the call again */
 /* l has stopped before it had made the call again */
 void restart_undo(struct lwp *l, int sig);
+
+/* --- lwpctl.c: one LWP --- */
+
+/* what the client asks; sig: of a run */
+void lwpctl(struct lwp *l, enum kp_lwp_op op, int sig);
+void lwpctl_stands(struct lwp *l); /* it has come to stand: told, if it was asked to */
+void lwpctl_gone(struct lwp *l);   /* it ends: told, if the client has grabbed it */
+void lwpctl_drop(struct lwp *l);   /* the client's wishes are void: it may run */
 
 /* --- event.c ----------------------------------------------------------------------- */
 

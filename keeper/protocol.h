@@ -26,7 +26,7 @@
 #include "arch/arch.h"
 
 enum {
-	KP_VERSION = 1,
+	KP_VERSION = 2,
 	KP_HUB_FD = 3,             /* the keeper's end of the hub at its start */
 	KP_CLIENT_FD = 4,          /* a pidfd of the client at its start */
 	KP_MAX_BKPTS = 65536,      /* breakpoints in one victim */
@@ -74,7 +74,21 @@ enum kp_type {
 	KP_WATCH_CLEAR, /* kp_watch: of the same fields */
 	/* kp_regset_page: registers of one kind, of every stopped LWP; reply kp_regset */
 	KP_REGSET,
+	/* kp_mask: enum kp_lwp_op, on header.tid; above KP_LWP_SIGNAL bits the signal
+	 * that a run delivers, 0 the one that it stopped on */
+	KP_LWP,
 	KP_NTYPES
+};
+
+/* KP_LWP: one LWP, whatever the others do. */
+enum kp_lwp_op {
+	KP_LWP_GRAB, /* its end is told (LWP_GONE) */
+	KP_LWP_FREE, /* no longer; runs if it was stopped by KP_LWP_STOP */
+	KP_LWP_STOP, /* LWP_STOPPED follows, or LWP_GONE */
+	KP_LWP_RUN,
+	KP_LWP_RUN_CLEARSIG, /* the same, without the signal that it stopped on */
+	KP_LWP_NOPS,
+	KP_LWP_SIGNAL = 8 /* bits of the operation, below the signal's */
 };
 
 /* How KP_RELEASE leaves the victim: the values of enum hold_release_mode. */
@@ -293,6 +307,8 @@ enum kp_event_kind {
 	KP_EV_EXIT,
 	KP_EV_LOST,
 	KP_EV_BIRTH,
+	KP_EV_LWP_STOPPED,
+	KP_EV_LWP_GONE,
 	KP_EV_NKINDS
 };
 

@@ -34,8 +34,10 @@ static void answer(struct victim *v, int err)
 
 static void close_questions(struct victim *v)
 {
-	for (struct lwp *l = v->lwps; l; l = l->next)
+	for (struct lwp *l = v->lwps; l; l = l->next) {
 		event_answered(l);
+		lwpctl_drop(l);
+	}
 }
 
 static void begin_kill(struct victim *v)

@@ -85,16 +85,8 @@ static void do_stop(struct victim *v, const union packet *p)
 
 static void set_signal(struct lwp *l, const struct kp_run *run)
 {
-	if (run->sig) {
-		l->sig = run->sig;
-		l->sig_reported = true;
-	} else if (run->flags & KP_RUN_CLEARSIG) {
-		l->sig = 0;
-	} else {
-		return;
-	}
-	if (l->pending == LWP_PEND_SIGNAL)
-		l->pending = LWP_PEND_NONE;
+	if (run->sig || run->flags & KP_RUN_CLEARSIG)
+		stops_set_signal(l, run->sig);
 }
 
 static void do_run(struct victim *v, const union packet *p)
@@ -119,7 +111,7 @@ static void do_run(struct victim *v, const union packet *p)
 	}
 	if (step && l) {
 		v->stopping = v->stopped = false;
-		l->holds = 0;
+		l->holds &= HOLD_OWN;
 		step_client(l, l->sig);
 	} else {
 		victim_run(v);
@@ -245,6 +237,21 @@ static struct lwp **sorted(struct victim *v)
 		all[n++] = l;
 	qsort(all, n, sizeof(*all), by_tid);
 	return all;
+}
+
+static void do_lwp(struct victim *v, const union packet *p)
+{
+	struct lwp *l = victim_lwp(v, p->h.tid);
+	int rc = l && l->state != LWP_DYING ? 0 : -ESRCH;
+
+	unsigned op = p->mask.mask & ((1u << KP_LWP_SIGNAL) - 1);
+	uint64_t sig = p->mask.mask >> KP_LWP_SIGNAL;
+
+	if (!rc && (op >= KP_LWP_NOPS || sig > 64))
+		rc = -EINVAL;
+	reply(v, p, rc);
+	if (!rc)
+		lwpctl(l, (enum kp_lwp_op)op, (int)sig);
 }
 
 static void do_lwps(struct victim *v, const union packet *p)
@@ -384,6 +391,7 @@ static const struct request control[KP_NTYPES] = {
 	[KP_SET_PATIENCE] = { do_patience, sizeof(struct kp_mask) },
 	[KP_BKPT_SET] = { do_bkpt_set, sizeof(struct kp_bkpt) },
 	[KP_BKPT_CLEAR] = { do_bkpt_clear, sizeof(struct kp_bkpt) },
+	[KP_LWP] = { do_lwp, sizeof(struct kp_mask) },
 	[KP_WATCH_SET] = { do_watch_set, sizeof(struct kp_watch) },
 	[KP_WATCH_CLEAR] = { do_watch_clear, sizeof(struct kp_watch) },
 	[KP_LWPS] = { do_lwps, sizeof(struct kp_page) },

@@ -89,7 +89,8 @@ void step_ready(struct victim *v)
 {
 	struct lwp *l = v->stepper;
 
-	if (!l || l->stepping || l->state != LWP_STOPPED || (l->holds & ~HOLD_STEPPER))
+	if (!l || l->stepping || l->state != LWP_STOPPED ||
+	    (l->holds & ~(HOLD_STEPPER | HOLD_OWN)))
 		return;
 	if (!others_stand(v, l))
 		return;

@@ -92,6 +92,7 @@ static void ended(struct lwp *l, int status)
 	if (l->in_vfork && v->vforks && --v->vforks == 0)
 		bkpt_plant_all(v);
 	share_end(l);
+	lwpctl_gone(l);
 	if (member && tid != v->pid)
 		tell(l, KP_EV_THREAD_EXIT, KP_WANT_THREADS, 0);
 	lwp_free(l);
@@ -215,8 +216,10 @@ static void drop_others(struct lwp *l)
 
 	for (struct lwp *m = l->v->lwps; m; m = next) {
 		next = m->next;
-		if (m != l)
-			lwp_free(m);
+		if (m == l)
+			continue;
+		lwpctl_gone(m);
+		lwp_free(m);
 	}
 }
 
@@ -396,6 +399,20 @@ static void act_on_hit(struct lwp *l)
 	event_ask(l, &ev);
 }
 
+void stops_set_signal(struct lwp *l, int sig)
+{
+	bool at_delivery = !l->stop_event;
+
+	if (l->pending == LWP_PEND_SIGNAL)
+		l->pending = LWP_PEND_NONE;
+	/* only the stop of a signal's delivery takes another with the restart
+	 * (ptrace(2)) */
+	l->sig = at_delivery ? sig : 0;
+	l->sig_reported = sig;
+	if (sig && !at_delivery)
+		syscall(SYS_tgkill, l->v->pid, l->tid, sig);
+}
+
 /* --- settle and resume ------------------------------------------------------------- */
 
 static void resume_now(struct lwp *l)
@@ -457,6 +474,7 @@ void stops_settle(struct lwp *l)
 
 	if (release_one(l))
 		return;
+	lwpctl_stands(l);
 	if (v->phase == V_HANGING) {
 		if (l->group)
 			victim_check_stopped(v);

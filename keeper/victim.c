@@ -100,9 +100,8 @@ bool victim_standing(const struct victim *v)
 	return true;
 }
 
-static void hold_lwp(struct lwp *l)
+void victim_stop_lwp(struct lwp *l)
 {
-	l->holds |= HOLD_ALLSTOP;
 	if (!lwp_moving(l) || l->interrupted || l->stepping)
 		return;
 	restart_look(l);
@@ -121,8 +120,10 @@ void victim_stop(struct victim *v, int why, int what, pid_t tid, uint64_t addr)
 	v->what = what;
 	v->why_tid = tid;
 	v->why_addr = addr;
-	for (struct lwp *l = v->lwps; l; l = l->next)
-		hold_lwp(l);
+	for (struct lwp *l = v->lwps; l; l = l->next) {
+		l->holds |= HOLD_ALLSTOP;
+		victim_stop_lwp(l);
+	}
 	victim_check_stopped(v);
 }
 

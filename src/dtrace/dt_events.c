@@ -229,6 +229,8 @@ static const int procev_kinds[HOLD_EV_NKINDS] = {
 	[HOLD_EV_EXIT] = -1,
 	[HOLD_EV_LOST] = -1,
 	[HOLD_EV_BIRTH] = -1,
+	[HOLD_EV_LWP_STOPPED] = -1, /* whoever has the LWP knows by the handle */
+	[HOLD_EV_LWP_GONE] = -1,
 };
 
 static void on_news(dt_proc_t *dpr, const struct hold_event *ev)

@@ -26,6 +26,13 @@ SAME(HOLD_EV_CONTINUE, KP_EV_CONTINUE);
 SAME(HOLD_EV_EXIT, KP_EV_EXIT);
 SAME(HOLD_EV_LOST, KP_EV_LOST);
 SAME(HOLD_EV_BIRTH, KP_EV_BIRTH);
+SAME(HOLD_EV_LWP_STOPPED, KP_EV_LWP_STOPPED);
+SAME(HOLD_EV_LWP_GONE, KP_EV_LWP_GONE);
+SAME(HOLD_LWP_GRAB, KP_LWP_GRAB);
+SAME(HOLD_LWP_FREE, KP_LWP_FREE);
+SAME(HOLD_LWP_STOP, KP_LWP_STOP);
+SAME(HOLD_LWP_RUN, KP_LWP_RUN);
+SAME(HOLD_LWP_RUN_CLEARSIG, KP_LWP_RUN_CLEARSIG);
 SAME(HOLD_EV_NKINDS, KP_EV_NKINDS);
 SAME(HOLD_WHY_REQUESTED, KP_WHY_REQUESTED);
 SAME(HOLD_WHY_PARK, KP_WHY_PARK);
@@ -39,8 +46,8 @@ SAME(HOLD_EVF_DEFAULTED, KP_EVF_DEFAULTED);
 SAME(HOLD_EVF_UNSEEN, KP_EVF_UNSEEN);
 
 static const char *const kind_name[HOLD_EV_NKINDS] = {
-	"stopped", "bkpt",    "exec",     "fork", "thread-start", "thread-exit",
-	"signal",  "outstop", "continue", "exit", "lost",         "birth",
+	"stopped", "bkpt",     "exec", "fork", "thread-start", "thread-exit", "signal",
+	"outstop", "continue", "exit", "lost", "birth",        "lwp-stopped", "lwp-gone",
 };
 
 int event_parse(const struct kp_event *ev, size_t len, struct hold_event *ret)

@@ -52,9 +52,11 @@ enum hold_event_kind {
 	HOLD_EV_EXIT, /* the process is gone; `status` as from wait(2). The last event. */
 	HOLD_EV_LOST, /* the keeper no longer controls it (`what`: errno). The last
 		       * event. */
-	HOLD_EV_BIRTH, /* question, the first event of an adopted child: it has not
+	HOLD_EV_BIRTH,       /* question, the first event of an adopted child: it has not
 			* executed anything; `child` is its parent, `what` 1: of vfork,
 			* its memory is the parent's until it execs (breakpoints wait) */
+	HOLD_EV_LWP_STOPPED, /* tid stands, as hold_lwp_ctl(STOP) has asked */
+	HOLD_EV_LWP_GONE,    /* tid, which was grabbed, has ended */
 	HOLD_EV_NKINDS
 };
 
@@ -318,6 +320,19 @@ struct hold_lwp {
 
 /* All LWPs, allocated; the caller frees. */
 int hold_lwps(struct hold *h, struct hold_lwp **ret, size_t *ret_n);
+
+/* What is asked of one LWP. */
+enum hold_lwp_op {
+	HOLD_LWP_GRAB,         /* its end is told (LWP_GONE) */
+	HOLD_LWP_FREE,         /* no longer; runs if it was stopped by STOP */
+	HOLD_LWP_STOP,         /* LWP_STOPPED follows, or LWP_GONE; the others run on */
+	HOLD_LWP_RUN,          /* as soon as the victim runs */
+	HOLD_LWP_RUN_CLEARSIG, /* likewise, without the signal that it stopped on */
+};
+
+/* sig: what RUN delivers; 0: the signal that it stopped on. -ESRCH no such LWP (any
+ * more). */
+int hold_lwp_ctl(struct hold *h, pid_t tid, enum hold_lwp_op op, int sig);
 
 /* General registers of a stopped LWP. -ESRCH no such LWP, -EBUSY not stopped. */
 int hold_getregs(struct hold *h, pid_t tid, arch_regs_t *ret);

@@ -84,6 +84,15 @@ int hold_set_patience(struct hold *h, unsigned ms)
 	return call_mask(h, KP_SET_PATIENCE, ms);
 }
 
+int hold_lwp_ctl(struct hold *h, pid_t tid, enum hold_lwp_op op, int sig)
+{
+	struct kp_mask req = { .mask = (uint64_t)op | (uint64_t)sig << KP_LWP_SIGNAL };
+	struct kp_reply reply;
+
+	hold_header(&req.h, KP_LWP, sizeof(req), tid);
+	return hold_call(h, &req, &reply, sizeof(reply));
+}
+
 /* --- breakpoints -------------------------------------------------------------------- */
 
 /* In the table before it is in the text, so that nobody ever reads a trap of ours. Lock

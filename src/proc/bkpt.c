@@ -140,8 +140,9 @@ int Pdelbkpt(struct ps_prochandle *P, uintptr_t addr, unsigned long saved)
 	return handle_fail(rc == -ESRCH ? 0 : rc);
 }
 
-static bool step_over(struct ps_prochandle *P)
+static bool step_over(struct ps_prochandle *P, void *arg)
 {
+	(void)arg;
 	return P->state != PS_RUN && !(P->state == PS_STOP && !P->allstop);
 }
 
@@ -154,7 +155,7 @@ int Pxecbkpt(struct ps_prochandle *P, unsigned long saved)
 	if (rc)
 		return rc;
 	handle_lock(P);
-	rc = drive_wait(P, step_over, 0);
+	rc = drive_wait(P, step_over, NULL, 0);
 	if (!rc && !P->allstop)
 		rc = -ENOENT;
 	handle_unlock(P);

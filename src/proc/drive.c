@@ -175,6 +175,7 @@ void drive_lost(struct ps_prochandle *P)
 
 void drive_apply(struct ps_prochandle *P, const struct hold_event *ev)
 {
+	lwpctl_apply(P, ev);
 	switch (ev->kind) {
 	case HOLD_EV_STOPPED:
 		apply_stopped(P, ev);
@@ -195,6 +196,9 @@ void drive_apply(struct ps_prochandle *P, const struct hold_event *ev)
 		break;
 	case HOLD_EV_LOST:
 		drive_lost(P);
+		break;
+	case HOLD_EV_LWP_STOPPED:
+	case HOLD_EV_LWP_GONE:
 		break;
 	default:
 		return;
@@ -343,9 +347,10 @@ static int wait_once(struct ps_prochandle *P, const struct timespec *end)
 	return 0;
 }
 
-/* Waits until done(P), with the lock held on entry and return. 0, -ETIMEDOUT, -EBADF. */
-int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
-	       unsigned msec)
+/* Waits until done(P, arg), with the lock held on entry and return. 0, -ETIMEDOUT,
+ * -EBADF. */
+int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *, void *),
+	       void *arg, unsigned msec)
 {
 	struct timespec end = deadline_in(msec);
 	int rc = 0;
@@ -355,7 +360,7 @@ int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
 	while (!rc) {
 		if (!P->driven && !P->polling)
 			take_all(P);
-		if (done(P))
+		if (done(P, arg))
 			return 0;
 		rc = wait_once(P, msec ? &end : NULL);
 	}

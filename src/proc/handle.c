@@ -109,6 +109,7 @@ struct ps_prochandle *handle_new(pid_t pid, int pidfd)
 
 void handle_free(struct ps_prochandle *P)
 {
+	lwpctl_orphan(P);
 	maps_reset(P);
 	image_unref(P->lent_image);
 	mem_live_fini(&P->live);

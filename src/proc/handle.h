@@ -101,6 +101,8 @@ struct ps_prochandle {
 	uint64_t exec_id; /* what tells one exec from the next without it */
 	struct rd_agent agent; /* Prd_agent() */
 
+	struct ps_lwphandle *lwps; /* LWPs that the client has grabbed */
+
 	struct bkpt_want *bkpts; /* breakpoints; few */
 	size_t nbkpts;           /* how many */
 
@@ -145,8 +147,12 @@ void drive_running(struct ps_prochandle *P);  /* the keeper has set it running *
 void drive_forget(struct ps_prochandle *P);   /* all that was of the old program */
 bool drive_readable(struct ps_prochandle *P); /* forgets all it knew; reads a byte */
 void drive_poll(struct ps_prochandle *P); /* what is there, without waiting; bare only */
-int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *),
-	       unsigned msec);
+int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *, void *),
+	       void *arg, unsigned msec);
+
+/* --- lwpctl.c: with the lock held --- */
+void lwpctl_apply(struct ps_prochandle *P, const struct hold_event *ev);
+void lwpctl_orphan(struct ps_prochandle *P); /* P is about to be freed */
 
 /* --- text.c: with the lock held --- */
 /* bytes were read from addr, our traps hidden: puts what the file has there in the place

@@ -32,8 +32,18 @@ static void fill(lwpstatus_t *st, const struct ps_prochandle *P, const struct ho
 		memcpy(&st->pr_reg, regs, sizeof(st->pr_reg));
 }
 
-/* Registers are asked for only when all stand: the keeper shows those of stopped LWPs
- * alone. */
+/* Registers of those that stand while others run: the client has stopped them one by one
+ * (Lstop). */
+static void fill_single(struct ps_prochandle *P, lwpstatus_t *st,
+			const struct hold_lwp *l)
+{
+	arch_regs_t regs;
+	bool single = P->lwps && !P->allstop && l->stopped;
+
+	fill(st, P, l, single && !hold_getregs(P->hold, l->tid, &regs) ? &regs : NULL);
+}
+
+/* All registers are asked for only when all stand. */
 static int take_held(struct ps_prochandle *P, struct snapshot *ret)
 {
 	_cleanup_free_ struct hold_lwp *lwps = NULL;
@@ -48,7 +58,8 @@ static int take_held(struct ps_prochandle *P, struct snapshot *ret)
 	if (!ret->st)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		fill(&ret->st[i], P, &lwps[i], regs ? &regs[i] : NULL);
+		regs ? fill(&ret->st[i], P, &lwps[i], &regs[i])
+		     : fill_single(P, &ret->st[i], &lwps[i]);
 	ret->n = n;
 	return 0;
 }

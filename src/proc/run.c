@@ -9,8 +9,9 @@
 #include "os/procfs.h"
 #include "proc/handle.h"
 
-static bool standing_or_over(struct ps_prochandle *P)
+static bool standing_or_over(struct ps_prochandle *P, void *arg)
 {
+	(void)arg;
 	return P->state != PS_RUN && (P->state != PS_STOP || P->allstop || !P->asked);
 }
 
@@ -53,7 +54,7 @@ int Pstopstatus(struct ps_prochandle *P, long request, unsigned msec)
 	if (!rc && (request == PCSTOP || request == PCDSTOP))
 		rc = ask_to_stop(P);
 	if (!rc && (request == PCSTOP || request == PCWSTOP))
-		rc = drive_wait(P, standing_or_over, msec);
+		rc = drive_wait(P, standing_or_over, NULL, msec);
 	if (rc == -ETIMEDOUT)
 		rc = 0;
 	if (!rc)

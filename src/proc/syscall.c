@@ -295,8 +295,9 @@ static bool is_over(const struct call *c)
 	return c->nr != SYS_exit || hold_lwps(c->P->hold, &lwps, &n) || !n;
 }
 
-static bool end_is_seen(struct ps_prochandle *P)
+static bool end_is_seen(struct ps_prochandle *P, void *arg)
 {
+	(void)arg;
 	return P->state == PS_UNDEAD || P->state == PS_LOST;
 }
 
@@ -315,7 +316,7 @@ static void finish(const struct call *c, int rc)
 	if (P->allstop && !hold_getregs(P->hold, l->pr_lwpid, &regs))
 		memcpy(&l->pr_reg, &regs, sizeof(l->pr_reg));
 	if (over)
-		drive_wait(P, end_is_seen, END_MS);
+		drive_wait(P, end_is_seen, NULL, END_MS);
 	else if (!P->driven && !P->polling)
 		drive_poll(P);
 	handle_unlock(P);

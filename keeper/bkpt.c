@@ -168,20 +168,21 @@ static void remove_at(struct victim *v, struct bkpt *b)
 }
 
 /* In force: kept by the kernel where that is wanted, or the text is somebody else's, and
- * can be; else a trap. The new
- * mechanism is there before the old one leaves: an LWP that meets both is hit once
- * (hwbkpt.c). */
+ * can be; else a trap. The new mechanism is there before the old one leaves: an LWP that
+ * meets both is hit once (hwbkpt.c; not so with uprobes: upbkpt.c). */
 static int put(struct victim *v, struct bkpt *b)
 {
 	const struct lwp *l = v->stepper;
 	int rc;
 
-	if (l && l->stepping && l->step_pc == b->addr && !b->hw) {
+	if (l && l->stepping && l->step_pc == b->addr && !b->hw && !b->up) {
 		hw_retry();
 		return 0; /* the end of the step plants it */
 	}
-	if (b->kernel && (b->hw || !hw_arm(v, b)))
+	if (b->kernel && (b->hw || b->up || !hw_arm(v, b) || !up_arm(v, b)))
 		return bkpt_write(v, b, false);
+	if (b->up)
+		up_to_trap(v, b);
 	rc = bkpt_write(v, b, true);
 	if (rc == -EBUSY && (b->hw || !hw_arm_at_once(v, b)))
 		return 0;
@@ -247,6 +248,7 @@ int bkpt_clear(struct victim *v, uint64_t addr)
 	if (!b || b->dead)
 		return -ENOENT;
 	hw_disarm(v, b);
+	up_disarm(v, b);
 	bkpt_write(v, b, false);
 	b->dead = true;
 	if (v->stopped)
@@ -298,6 +300,7 @@ void bkpt_lift_all(struct victim *v)
 void bkpt_forget_all(struct victim *v)
 {
 	hw_drop_all(v);
+	up_drop_all(v);
 	v->nbkpts = 0;
 	slots_forget(v);
 	if (v->memfd >= 0)
@@ -341,7 +344,7 @@ int bkpt_clean_child(struct victim *v, pid_t child)
 		return 0;
 	fd = memory_open(child);
 	for (size_t i = 0; i < v->nbkpts; i++)
-		if (v->bkpts[i].trapped)
+		if (v->bkpts[i].trapped && !v->bkpts[i].up)
 			clean(fd, child, &v->bkpts[i]);
 	if (fd < 0)
 		return fd;

@@ -74,6 +74,11 @@ static uint64_t all_candidates(void)
 	return set;
 }
 
+bool hw_is_signal(int sig)
+{
+	return all_candidates() & sigbit(sig);
+}
+
 static bool deaf(uint64_t mask)
 {
 	return (mask & all_candidates()) == all_candidates();
@@ -96,7 +101,7 @@ static uint64_t heeded(struct lwp *l)
 }
 
 /* An unhandled signal that no LWP blocks and none was late with; 0 none. */
-static int choose(struct victim *v)
+int hw_choose(struct victim *v)
 {
 	struct procfs_status st;
 	uint64_t no = v->hw_late;
@@ -200,7 +205,7 @@ int hw_take(struct victim *v, const struct hw_slot *what, int *ret_slot)
 	if (i < 0)
 		return i;
 	if (!v->hw_sig) {
-		int sig = choose(v);
+		int sig = hw_choose(v);
 
 		if (!sig && !what->watch)
 			return -EOPNOTSUPP;
@@ -391,6 +396,26 @@ void hw_upgrade(struct victim *v)
 	}
 }
 
+/* Too many threads for events: uprobes take over, if they may. Who stands at a hit now
+ * meets the uprobe as well, and is told twice. */
+static bool hand_over(struct victim *v)
+{
+	int rc = 0;
+
+	if (!bkpt_plantable(v))
+		return true; /* at the next birth: every LWP has its events */
+	v->hw_off = true;
+	for (size_t i = 0; i < v->nbkpts && !rc; i++) {
+		struct bkpt *b = &v->bkpts[i];
+
+		if (b->hw)
+			rc = up_arm(v, b);
+		if (b->hw && !rc)
+			hw_disarm(v, b);
+	}
+	return !rc;
+}
+
 /* --- LWPs -------------------------------------------------------------------------- */
 
 void hw_born(struct lwp *l)
@@ -409,8 +434,10 @@ void hw_born(struct lwp *l)
 	}
 	if (!has_bkpts(v))
 		return;
-	if (rc || v->nlwps > MAX_LWPS)
-		retreat(v, rc ? strerror(-rc) : "too many threads");
+	if (rc)
+		retreat(v, strerror(-rc));
+	else if (v->nlwps > MAX_LWPS && !hand_over(v))
+		retreat(v, "too many threads");
 	else
 		look_soon(v);
 }
@@ -428,9 +455,8 @@ static uint64_t look_at(struct lwp *l)
 	return mask;
 }
 
-/* Hits of a deaf LWP may have come to nothing: the client is to compare whole lists. The
- * address is nobody's. */
-static void tell_unseen(struct victim *v)
+/* The address is nobody's. */
+void hw_tell_unseen(struct victim *v)
 {
 	struct kp_event ev = event_make(v, v->lwps, KP_EV_BKPT);
 
@@ -452,14 +478,14 @@ static void look(struct victim *v)
 	look_soon(v);
 	if (!v->hw_sig || !(no & sigbit(v->hw_sig)))
 		return;
-	sig = choose(v);
+	sig = hw_choose(v);
 	if (sig) {
 		use_signal(v, sig);
 		return;
 	}
 	retreat(v, "a thread blocks every signal that would do");
 	if (v->lwps && v->phase == V_HELD)
-		tell_unseen(v);
+		hw_tell_unseen(v);
 }
 
 void hw_tick(struct victim *v, uint64_t now)
@@ -499,13 +525,10 @@ void hw_pass(struct lwp *l)
 	l->regs_dirty = true;
 }
 
-/* The hit was not seen at its place: told, and not likely to happen with this signal
- * again. */
-static void late(struct lwp *l, uint64_t addr)
+void hw_tell_late(struct lwp *l, uint64_t addr)
 {
 	struct victim *v = l->v;
 	struct kp_event ev = event_make(v, l, KP_EV_BKPT);
-	int sig;
 
 	log_at(LOG_KEEP, 1, v->pid, l->tid, "late hit of 0x%llx",
 	       (unsigned long long)addr);
@@ -513,10 +536,20 @@ static void late(struct lwp *l, uint64_t addr)
 	ev.flags |= KP_EVF_DEFAULTED;
 	v->unseen = true;
 	event_send(v, &ev);
+}
+
+/* The hit was not seen at its place: told, and not likely to happen with this signal
+ * again. */
+static void late(struct lwp *l, uint64_t addr)
+{
+	struct victim *v = l->v;
+	int sig;
+
+	hw_tell_late(l, addr);
 	if (!v->hw_sig || v->hw_off)
 		return;
 	v->hw_late |= sigbit(v->hw_sig);
-	sig = choose(v);
+	sig = hw_choose(v);
 	if (sig)
 		use_signal(v, sig);
 	else

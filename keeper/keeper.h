@@ -17,8 +17,9 @@
 struct victim;
 
 enum {
-	HW_MAX = 4,  /* debug registers of a thread */
-	HW_LOOKS = 5 /* lwp.hw_fresh of a new one */
+	HW_MAX = 4,   /* debug registers of a thread */
+	HW_LOOKS = 5, /* lwp.hw_fresh of a new one */
+	UP_MAX = 4    /* uprobes of a victim */
 };
 
 /* Where an LWP is, as far as wait(2) has told. */
@@ -69,6 +70,13 @@ struct hw_slot {
 	/* a trap has taken over: each LWP's event goes at its next stop */
 	bool retiring;
 	bool watch; /* a watchpoint: a hit stops the victim (watch.c) */
+};
+
+/* A uprobe of a victim (upbkpt.c). */
+struct up_mark {
+	int link;      /* descriptor that keeps it; 0 none */
+	int sig;       /* that a hit is signalled by */
+	uint64_t addr; /* where */
 };
 
 /* A system call by another instruction than the one under the breakpoint (borrow.c). */
@@ -144,7 +152,9 @@ struct lwp {
 	/* looks to come before its signal mask is taken for its own; 0 it is */
 	uint8_t hw_fresh;
 	bool hw_deaf; /* they have all found that it blocks every signal that would do */
-	uint8_t hw_hits; /* watchpoints hit and not told yet: bits by slot */
+	uint8_t hw_hits;  /* watchpoints hit and not told yet: bits by slot */
+	bool pend_behind; /* BKPT: the instruction has been executed (a uprobe) */
+	bool up_echo;     /* a hit was seen before its own signal, which is on its way */
 };
 
 /* One breakpoint. Invariant: `in_text` says what stands in the victim's memory now. */
@@ -162,7 +172,8 @@ struct bkpt {
 	bool dead;
 	bool trapped; /* a trap of ours has stood in the text */
 	bool kernel;  /* kernel-managed if it can be */
-	uint8_t hw;   /* … and is, in victim.hw[hw - 1]; 0: a trap */
+	uint8_t hw;   /* … and is, in victim.hw[hw - 1]; 0: not so */
+	uint8_t up;   /* … as a uprobe, in victim.up[up - 1]; 0: not so */
 };
 
 /* An event that the socket did not take. */
@@ -251,6 +262,8 @@ struct victim {
 	uint64_t hw_sigs; /* all that have ever been */
 	uint64_t hw_late; /* those that came late */
 	uint64_t hw_look; /* monotonic ns of the next look at masks of new LWPs; 0 none */
+	struct up_mark up[UP_MAX]; /* uprobes */
+	bool up_off;               /* no more of them until the next exec */
 	/* address of an instruction that makes system calls; 0 not told */
 	uint64_t syscall_insn;
 	enum call_state call;      /* see there */
@@ -446,6 +459,22 @@ void hw_ticks(uint64_t now);
 
 int hw_take(struct victim *v, const struct hw_slot *what, int *ret_slot);
 void hw_empty(struct victim *v, int slot);
+/* A signal that the victim would not notice; 0 none. */
+int hw_choose(struct victim *v);
+bool hw_is_signal(int sig);                      /* one of those that are chosen from */
+void hw_tell_late(struct lwp *l, uint64_t addr); /* a hit was seen at another place */
+/* Hits may have come to nothing: the client is to compare whole lists. */
+void hw_tell_unseen(struct victim *v);
+
+/* --- upbkpt.c: breakpoints that the kernel keeps as uprobes ------------------------- */
+
+int up_arm(struct victim *v, struct bkpt *b); /* 0, or it is to be a trap */
+void up_disarm(struct victim *v, struct bkpt *b);
+void up_to_trap(struct victim *v, struct bkpt *b);
+void up_drop_all(struct victim *v); /* exec, release */
+void up_born(struct lwp *l);        /* its first stop */
+/* A signal that may stand for a hit: true when nothing else is to be done about it. */
+bool up_signal(struct lwp *l, int sig);
 int watch_set(struct victim *v, const struct kp_watch *req);
 int watch_clear(struct victim *v, const struct kp_watch *req);
 void watch_act(struct lwp *l); /* tells a hit that it has noted */

@@ -26,6 +26,7 @@ enum {
 /* value 1: nothing is left of the victim, the connection is free for another. */
 static void answer(struct victim *v, int err)
 {
+	up_drop_all(v); /* it runs meanwhile: what it hits is a signal that it ignores */
 	if (v->req.len)
 		reply_send(v, &v->req, err, !v->nlwps && !v->nchildren, "");
 	v->req.len = 0;

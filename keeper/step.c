@@ -166,7 +166,7 @@ static void restore(struct lwp *l)
 
 	unblock_signals(l);
 	l->stepping = false;
-	if (b && !b->dead && !b->in_text && !b->hw && bkpt_plantable(l->v))
+	if (b && !b->dead && !b->in_text && !b->hw && !b->up && bkpt_plantable(l->v))
 		bkpt_write(l->v, b, true);
 }
 

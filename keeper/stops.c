@@ -292,8 +292,10 @@ void stops_note_group(struct lwp *l, int sig)
 
 static void on_stop(struct lwp *l, int sig)
 {
-	if (!l->born)
+	if (!l->born) {
 		hw_born(l);
+		up_born(l);
+	}
 	l->born = true;
 	if (!stop_signal(sig) && trap_on_its_way(l)) {
 		stops_note_group(l, sig);
@@ -335,7 +337,7 @@ static bool trap_is_ours(struct lwp *l)
 
 static void on_signal(struct lwp *l, int sig)
 {
-	if (hw_signal(l, sig) || step_trap(l, sig))
+	if (up_signal(l, sig) || hw_signal(l, sig) || step_trap(l, sig))
 		return;
 	if (sig == SIGTRAP && trap_is_ours(l))
 		return;
@@ -375,15 +377,18 @@ static void act_on_hit(struct lwp *l)
 {
 	struct victim *v = l->v;
 	struct bkpt *b = bkpt_find(v, l->pend_pc);
+	bool behind = l->pend_behind;
 	struct kp_event ev;
 	uint64_t pc;
 
 	l->pending = l->pend_next;
 	l->pend_next = LWP_PEND_NONE;
-	if (!b || b->dead || v->phase != V_HELD || lwp_pc(l, &pc) || pc != l->pend_pc)
+	l->pend_behind = false;
+	if (!b || b->dead || v->phase != V_HELD || lwp_pc(l, &pc) ||
+	    (pc != l->pend_pc && !behind))
 		return;
-	l->reported = b->addr;
-	if (slot_passes(l, b->addr))
+	l->reported = behind ? 0 : b->addr;
+	if (!behind && slot_passes(l, b->addr))
 		return;
 	log_at(LOG_KEEP, 3, v->pid, l->tid, "hit 0x%llx", (unsigned long long)b->addr);
 	if (b->counts) {

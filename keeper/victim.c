@@ -55,6 +55,7 @@ static void let_go_of_all(struct victim *v)
 	loop_close(&v->memfd);
 	slots_forget(v);
 	bkpt_unshare_counters(v);
+	up_drop_all(v);
 	free(v->bkpts);
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -204,15 +205,33 @@ static int try_perf(void)
 	return 0;
 }
 
-/* Asks for the next BPF program after the first: needs what loading one needs. */
+/* Loads a program of the kind that the keeper's uprobes have, and drops it. */
 static int try_bpf(void)
 {
-	union bpf_attr attr = { 0 };
+	static const struct bpf_insn code[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K }, /* r0 = 0 */
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_KPROBE,
+				.expected_attach_type = 48, /* UPROBE_MULTI, 6.6 */
+				.insn_cnt = sizeof(code) / sizeof(*code),
+				.insns = (uintptr_t)code,
+				.license = (uintptr_t) "MIT" };
+	long fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 
-	if (syscall(SYS_bpf, BPF_PROG_GET_NEXT_ID, &attr, sizeof(attr)) == 0 ||
-	    errno == ENOENT)
-		return 0;
-	return errno;
+	if (fd < 0)
+		return errno;
+	close((int)fd);
+	return 0;
+}
+
+/* The keeper's uprobes know threads by the ids of the first pid namespace only, which has
+ * this inode (PROC_PID_INIT_INO). */
+static bool in_first_pid_namespace(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/pid", &st) && st.st_ino == 0xeffffffc;
 }
 
 static const char *try_text(int err)
@@ -244,27 +263,31 @@ static const char *perf_rule(int err)
 	}
 }
 
-/* Of the breakpoints that process control sets for itself: the keeper uses perf events on
- * x86-64 only. */
-static void describe_own(struct findings *f, int err)
+/* Of the breakpoints that process control sets for itself: the keeper uses what the
+ * kernel keeps on x86-64 only. */
+static void describe_own(struct findings *f, int perf, int bpf)
 {
 	struct utsname un;
 	bool here = !uname(&un) && !strcmp(un.machine, "x86_64");
+	const char *by = !perf && !bpf ? "perf events, or uprobes beyond 64 threads"
+			 : !perf       ? "perf events (up to 64 threads)"
+				       : "uprobes";
 
-	if (here && !err)
+	if (here && (!perf || !bpf))
 		finding_add(f, FINDING_PLAIN, "pgrab's own",
-			    "(link maps, main) kept by the kernel, by perf events: no "
-			    "trap; the process survives whatever is killed");
+			    "(link maps, main) kept by the kernel, by %s: no trap; the "
+			    "process survives whatever is killed",
+			    by);
 	else
 		finding_add(f, FINDING_PLAIN, "pgrab's own",
 			    "(link maps, main) traps as well: %s%s",
-			    here ? try_text(err) : "not done on this CPU",
-			    here ? perf_rule(err) : "");
+			    here ? try_text(perf) : "not done on this CPU",
+			    here ? perf_rule(perf) : "");
 }
 
 void machine_protection(struct findings *ret)
 {
-	int perf = try_perf();
+	int perf = try_perf(), bpf = in_first_pid_namespace() ? try_bpf() : EPERM;
 
 	finding_add(ret, FINDING_PLAIN, "breakpoints",
 		    "traps in the text, planted by the keeper");
@@ -274,7 +297,8 @@ void machine_protection(struct findings *ret)
 	finding_add(
 		ret, FINDING_PLAIN, "  both killed",
 		"at one moment, while one is planted: the process would die at the trap");
-	describe_own(ret, perf);
+	describe_own(ret, perf, bpf);
 	describe_try(ret, "perf events", perf, "for pgrab's own, and for watchpoints");
-	describe_try(ret, "BPF", try_bpf(), "breakpoints do not use it yet");
+	describe_try(ret, "BPF", bpf,
+		     "for pgrab's own: more than 64 threads, or no perf events");
 }

@@ -127,6 +127,12 @@ struct harness_process harness_process(pid_t pid);
 /* State letter, 0 when there is none. */
 char harness_state(pid_t pid);
 
+/* How many descriptors of pid are of that kind: "[perf_event]", "bpf_link" … */
+int harness_descriptors(pid_t pid, const char *kind);
+
+/* Has a system call refused (EPERM), to this process and what it starts from now on. */
+void harness_refuse(long nr);
+
 /* A victim: a process from the victims' directory, with pipes on its stdin and stdout. */
 struct victim {
 	pid_t pid;       /* our child */

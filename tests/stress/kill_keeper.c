@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * SIGKILL of the keeper at any instant, over the same victim as kill_client.c; its client
- * lives. Three times a round: with breakpoints on functions that the victim calls all the
+ * lives. Four times a round: with breakpoints on functions that the victim calls all the
  * time; with none but those that process control itself needs; and so over a victim that
- * does all but exec, where there is time for the kernel to take these over. Whether it
- * has, the text tells: then every victim must survive, its sum right.
+ * does all but exec, where there is time for the kernel to take these over, as perf
+ * events and, when these are refused, as uprobes. Whether it has, the text tells, or the
+ * keeper's descriptors: then every victim must survive, its sum right.
  *
  * A trap in the text outlives the keeper for as long as the client needs to see that it
  * is gone and to write the text back; whoever runs into it then dies of it, and whoever
@@ -32,12 +33,13 @@ struct tally {
 	unsigned met[PHASE_N]; /* kills that met the client in that phase */
 };
 
-/* Kinds of round; the last two are told apart when the keeper is killed. */
+/* Kinds of round; those that are settled are told apart when the keeper is killed. */
 enum kind {
 	EXECS_OWN,
 	EXECS_UNDER_FIRE,
 	SETTLED_TRAPS,
-	SETTLED_KERNEL,
+	SETTLED_EVENTS,
+	SETTLED_UPROBES,
 	NKINDS
 };
 
@@ -45,8 +47,8 @@ static struct tally tallies[NKINDS] = {
 	[EXECS_OWN] = { .what = "execs, process control's own breakpoints" },
 	[EXECS_UNDER_FIRE] = { .what = "execs, breakpoints under fire as well" },
 	[SETTLED_TRAPS] = { .what = "no exec, process control's own, as traps" },
-	[SETTLED_KERNEL] = { .what = "no exec, process control's own, kept by the "
-				     "kernel" },
+	[SETTLED_EVENTS] = { .what = "no exec, process control's own, as perf events" },
+	[SETTLED_UPROBES] = { .what = "no exec, process control's own, as uprobes" },
 };
 
 static struct board *board;
@@ -86,14 +88,17 @@ static void kill_in_some_phase(struct tally *t)
 
 /* Waits for the kernel to take over, a little. A text is without traps for a moment also
  * while a spawned child shares it. */
-static enum kind settle(pid_t victim)
+static enum kind settle(pid_t victim, pid_t keeper)
 {
 	int64_t end = harness_now_ms() + harness_ms(300);
 	int clean = 0;
 
-	while (clean < 10 && harness_wait_a_little(end))
+	while (clean < 10 && harness_wait_a_little(end)) {
+		if (harness_descriptors(keeper, "bpf_link"))
+			return SETTLED_UPROBES;
 		clean = stress_look_at_text(victim) == TEXT_CLEAN ? clean + 1 : 0;
-	return clean < 10 ? SETTLED_TRAPS : SETTLED_KERNEL;
+	}
+	return clean < 10 ? SETTLED_TRAPS : SETTLED_EVENTS;
 }
 
 static struct tally *kill_when_settled(pid_t victim)
@@ -103,7 +108,7 @@ static struct tally *kill_when_settled(pid_t victim)
 
 	await(atomic_load(&board->phase) == PHASE_HITS);
 	await((keeper = find_keeper()) != 0);
-	t = &tallies[settle(victim)];
+	t = &tallies[settle(victim, keeper)];
 	stress_spin(stress_random(5000));
 	kill_it(keeper, t);
 	return t;
@@ -191,10 +196,9 @@ static void kill_over_execs(enum client_bkpts bkpts)
 	see_what_becomes(victim, client, t);
 }
 
-static void kill_over_settled(void)
+static void kill_over_settled(enum client_bkpts bkpts)
 {
-	pid_t victim = new_victim(1),
-	      client = client_that_stays(board, victim, CLIENT_WITHOUT_BKPTS);
+	pid_t victim = new_victim(1), client = client_that_stays(board, victim, bkpts);
 	struct tally *t = kill_when_settled(victim);
 
 	see_what_becomes(victim, client, t);
@@ -212,17 +216,17 @@ static void print(const struct tally *t)
 
 static void keeper_killed_at_any_instant(void)
 {
-	const struct tally *kept = &tallies[SETTLED_KERNEL];
-
 	stress_adopt();
 	while (stress_next()) {
 		kill_over_execs(CLIENT_WITHOUT_BKPTS);
 		kill_over_execs(CLIENT_WITH_BKPTS);
-		kill_over_settled();
+		kill_over_settled(CLIENT_WITHOUT_BKPTS);
+		kill_over_settled(CLIENT_WITHOUT_EVENTS);
 	}
 	for (int i = 0; i < NKINDS; i++)
 		print(&tallies[i]);
-	assert_int_equal(kept->survived, kept->kills);
+	for (int i = SETTLED_EVENTS; i <= SETTLED_UPROBES; i++)
+		assert_int_equal(tallies[i].survived, tallies[i].kills);
 }
 
 int main(int argc, char **argv)

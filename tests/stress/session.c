@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "dtrace.h"
@@ -47,7 +48,7 @@ static dt_bkpt_t *plant(dtrace_hdl_t *s, const char *name)
 
 static void plant_all(dtrace_hdl_t *s)
 {
-	if (me.bkpts == CLIENT_WITHOUT_BKPTS || !me.P)
+	if (me.bkpts != CLIENT_WITH_BKPTS || !me.P)
 		return;
 	plant(s, "unit");
 	me.leaf = plant(s, "leaf");
@@ -138,6 +139,8 @@ static void begin(struct board *b, enum client_bkpts bkpts)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	me.board = b;
 	me.bkpts = bkpts;
+	if (bkpts == CLIENT_WITHOUT_EVENTS)
+		harness_refuse(SYS_perf_event_open);
 	enter(PHASE_OPEN);
 }
 

@@ -30,7 +30,8 @@ extern const char *const client_phase_name[PHASE_N];
 /* What the client plants beside what process control itself needs. */
 enum client_bkpts {
 	CLIENT_WITHOUT_BKPTS,
-	CLIENT_WITH_BKPTS
+	CLIENT_WITH_BKPTS,
+	CLIENT_WITHOUT_EVENTS /* none, and perf events are refused to its keeper */
 };
 
 /* Forks the client of the grabbed process `victim`. It takes hold, lets go, and begins

@@ -563,6 +563,99 @@ int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *f
  * Plwp_getregs(). Linux addition. */
 int Pstack_lwp(struct ps_prochandle *P, lwpid_t lwp, proc_stack_f *fn, void *arg);
 
+/* --- captures ----------------------------------------------------------------------- */
+
+/*
+ * The registers and stacks of all LWPs at one instant, copied: they are walked and named
+ * afterwards, while the victim runs on, and when it has gone. Linux addition.
+ */
+typedef struct ps_capture ps_capture_t;
+
+#define PCAPTURE_NOSTOP 0x01 /* stop nobody: only LWPs that wait in the kernel */
+#define PCAPTURE_GRAB   0x02 /* a read-only handle: control it for the moment */
+
+#define PCAP_REGS    0x0001 /* pr_reg is there, and there are frames */
+#define PCAP_CUT     0x0002 /* there is more stack than was copied */
+#define PCAP_OUTSTOP 0x0004 /* in somebody else's stop */
+#define PCAP_WAIT    0x0008 /* its wait, pr_syscall, was broken off and made again */
+#define PCAP_RUNNING 0x0010 /* NOSTOP: it runs: no frames */
+#define PCAP_MOVED   0x0020 /* NOSTOP: it ran while it was copied: do not believe it */
+
+/* One LWP of a capture. */
+typedef struct prcaplwp {
+	lwpid_t pr_lwpid;     /* thread id */
+	int pr_flags;         /* PCAP_* */
+	char pr_name[16];     /* its comm, as it was before the capture; "" not known */
+	char pr_sname;        /* its state before: R S D T t …; '?' not known */
+	short pr_cursig;      /* signal that it stopped on; 0 none */
+	int pr_syscall;       /* number of the system call that it is in, or -1 */
+	uint64_t pr_pause_ns; /* how long it was stopped for this; 0 not */
+	prgregset_t pr_reg;   /* with NOSTOP, and of another CPU: R_PC and R_SP alone */
+} prcaplwp_t;
+
+/*
+ * Captures every LWP, in ascending order. limit: bytes of each stack at most, from the
+ * stack pointer up; 0: 64 KiB; up to 8 MiB. Under control all LWPs are stopped together,
+ * copied and set running in one go of the keeper's, without a round trip between; one
+ * that is stopped already stays so. With GRAB a read-only handle does the same and lets
+ * go. With NOSTOP nobody is stopped or traced: LWPs are copied one after the other, so
+ * that their stacks are not of one instant. Of a core: its threads. An LWP that does not
+ * stop within a second has no PCAP_REGS, nor has one that ends meanwhile. Names and states are
+ * read before. Blocks for a second at most, and until the victim is let go.
+ *
+ * The capture is the caller's (Pcapture_free()), needs no handle, and keeps the symbols
+ * and unwind information of the program that it is of. NULL with *perr (NULL: not
+ * wanted): G_* or an errno, for Pgrab_error(): EBADF a read-only handle without GRAB or
+ * NOSTOP, ESRCH it has ended, EINVAL flags or limit, EPERM, ENOMEM.
+ */
+ps_capture_t *Pcapture(struct ps_prochandle *P, int flags, size_t limit, int *perr);
+
+/* Called for one LWP; non-zero ends the iteration and is returned. */
+typedef int proc_caplwp_f(void *arg, const prcaplwp_t *lwp);
+
+int Pcapture_iter(const ps_capture_t *c, proc_caplwp_f *fn, void *arg);
+
+#define PRFRAME_EXACT  0x1 /* pr_pc is where it stands; else a call's return address */
+#define PRFRAME_SIGNAL 0x2 /* the trampoline of a signal handler */
+#define PRFRAME_GUESS  0x4 /* found by frame pointer or by a rule, not by information */
+
+/* One frame. */
+typedef struct prframe {
+	uintptr_t pr_pc; /* its address */
+	uintptr_t pr_sp; /* stack pointer in it */
+	int pr_flags;    /* PRFRAME_* */
+} prframe_t;
+
+#define PCAPTURE_BASE   0 /* the outermost frame was reached */
+#define PCAPTURE_CUT    1 /* the copy of the stack ends there, or memory is missing */
+#define PCAPTURE_LIMIT  2 /* 2,048 frames */
+#define PCAPTURE_BROKEN 3 /* what is there makes no sense */
+#define PCAPTURE_CALLER 4 /* fn said so */
+
+/* Called for one frame; non-zero ends the walk and is returned. */
+typedef int proc_frame_f(void *arg, const prframe_t *frame);
+
+/*
+ * Walks the stack of one LWP from the innermost frame outwards. *ret_end (NULL: not
+ * wanted): why it ended, PCAPTURE_*. What fn returned, or 0; -1 with errno: ESRCH no such
+ * LWP, EAGAIN it was not copied, ENOTSUP a CPU that we have no rules for. Any thread; calls on one
+ * capture may run at the same time.
+ */
+int Pcapture_stack_iter(const ps_capture_t *c, lwpid_t lwp, proc_frame_f *fn, void *arg,
+			int *ret_end);
+
+/* Nanoseconds from the first LWP's stop to the last one's resume; 0: none was stopped. */
+uint64_t Pcapture_pause(const ps_capture_t *c);
+
+#define PCAPTURE_PARTIAL 0x1 /* an LWP did not stop in time */
+#define PCAPTURE_EXEC    0x2 /* it has exec'd meanwhile: the stacks are of the new program */
+#define PCAPTURE_STOOD   0x4 /* it was stopped before, and is */
+
+/* What is to be said of it: PCAPTURE_PARTIAL, _EXEC, _STOOD. */
+int Pcapture_notes(const ps_capture_t *c);
+
+void Pcapture_free(ps_capture_t *c); /* NULL: nothing */
+
 /* --- system calls made by the victim ------------------------------------------------ */
 
 /*

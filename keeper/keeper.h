@@ -152,9 +152,11 @@ struct lwp {
 	/* looks to come before its signal mask is taken for its own; 0 it is */
 	uint8_t hw_fresh;
 	bool hw_deaf; /* they have all found that it blocks every signal that would do */
-	uint8_t hw_hits;  /* watchpoints hit and not told yet: bits by slot */
-	bool pend_behind; /* BKPT: the instruction has been executed (a uprobe) */
-	bool up_echo;     /* a hit was seen before its own signal, which is on its way */
+	uint8_t hw_hits;   /* watchpoints hit and not told yet: bits by slot */
+	bool pend_behind;  /* BKPT: the instruction has been executed (a uprobe) */
+	bool up_echo;      /* a hit was seen before its own signal, which is on its way */
+	uint32_t captured; /* its place in the capture under way, from 1; 0 none */
+	uint64_t halted;   /* monotonic ns when it was interrupted for a capture */
 };
 
 /* One breakpoint. Invariant: `in_text` says what stands in the victim's memory now. */
@@ -271,6 +273,7 @@ struct victim {
 	int64_t call_ret;          /* likewise */
 	struct kp_header call_req; /* request whose reply is owed; len 0 none */
 	uint64_t call_slice;       /* monotonic ns when it is sent at the latest */
+	struct capture *capture;   /* under way, or just over; NULL none; owned */
 };
 
 /* The keeper. */
@@ -585,6 +588,20 @@ void lwpctl(struct lwp *l, enum kp_lwp_op op, int sig);
 void lwpctl_stands(struct lwp *l); /* it has come to stand: told, if it was asked to */
 void lwpctl_gone(struct lwp *l);   /* it ends: told, if the client has grabbed it */
 void lwpctl_drop(struct lwp *l);   /* the client's wishes are void: it may run */
+
+/* --- capture.c --------------------------------------------------------------------- */
+
+void capture_begin(struct victim *v, const struct kp_capture *req, int fd); /* takes fd */
+/* every LWP stands: it is what a capture was waiting for, and runs on or is let go */
+bool capture_take(struct victim *v);
+bool capture_join(
+	struct victim *v);         /* a stop is asked for: after the capture under way */
+void capture_halts(struct lwp *l); /* is about to be interrupted */
+void capture_resumed(struct lwp *l);  /* is about to run, or be let go */
+void capture_exec(struct victim *v);  /* it has exec'd */
+void capture_ended(struct victim *v); /* it has ended, or is let go otherwise */
+void capture_tick(struct victim *v, uint64_t now);
+void capture_free(struct victim *v);
 
 /* --- event.c ----------------------------------------------------------------------- */
 

@@ -77,6 +77,9 @@ enum kp_type {
 	/* kp_mask: enum kp_lwp_op, on header.tid; above KP_LWP_SIGNAL bits the signal
 	 * that a run delivers, 0 the one that it stopped on */
 	KP_LWP,
+	/* kp_capture, with one descriptor: a memfd, sealed against shrinking, that gets
+	 * what kp_capture_head says; with DETACH value 1 as for RELEASE */
+	KP_CAPTURE,
 	KP_NTYPES
 };
 
@@ -261,6 +264,55 @@ struct kp_syscall {
 struct kp_sysret {
 	struct kp_reply r; /* value 1: still under way */
 	int64_t ret;       /* what the kernel returned: a negative errno, or the result */
+};
+
+enum {
+	/* the victim is released (RUN) instead of resumed, if the reply has no error */
+	KP_CAPTURE_DETACH = 1,
+};
+
+struct kp_capture {
+	struct kp_header h;
+	uint32_t flags;       /* KP_CAPTURE_* */
+	uint32_t deadline_ms; /* who does not stand then is left out */
+	uint64_t limit;       /* bytes of stack for each LWP at most */
+};
+
+enum {
+	KP_CAPTURED_STOOD = 1,    /* head: it stood before, and stands */
+	KP_CAPTURED_PARTIAL = 2,  /* head: an LWP did not stop in time */
+	KP_CAPTURED_EXEC = 4,     /* head: it has exec'd meanwhile */
+	KP_CAPTURED_REGS = 8,     /* LWP: it stood, regs is there */
+	KP_CAPTURED_CUT = 16,     /* LWP: there is more stack than was copied */
+	KP_CAPTURED_OUTSTOP = 32, /* LWP: in somebody else's stop */
+	KP_CAPTURED_WAIT = 64,    /* LWP: its wait was broken off, and is made again */
+};
+
+/* Bytes of a stack. */
+struct kp_piece {
+	uint64_t addr; /* in the victim */
+	uint64_t at;   /* in the memfd */
+	uint64_t len;  /* 0 none */
+};
+
+/* One LWP, captured. */
+struct kp_captured {
+	int32_t tid;       /* thread id */
+	uint32_t flags;    /* KP_CAPTURED_* */
+	int32_t cursig;    /* signal that a run would deliver */
+	int32_t pad;       /* 0 */
+	uint64_t pause_ns; /* from its interrupt to its resume */
+	/* from the stack pointer on; of the thread's own stack when that is another */
+	struct kp_piece piece[2];
+	arch_regs_t regs; /* zero without REGS */
+};
+
+/* At the beginning of the memfd, struct kp_captured[n] behind it. */
+struct kp_capture_head {
+	uint64_t n;        /* LWPs */
+	uint64_t flags;    /* KP_CAPTURED_* */
+	uint64_t pause_ns; /* from the first interrupt to the last resume */
+	uint64_t size;     /* bytes in all */
 };
 
 /* What happens to a victim: the values of enum hold_event_kind, hold_why and

@@ -64,6 +64,7 @@ static void detach(struct lwp *l)
 {
 	restart_resume(l, l->group ? 0 : l->sig);
 	lwp_flush(l);
+	capture_resumed(l);
 	if (trace_detach(l, l->group ? 0 : l->sig))
 		l->state = LWP_DYING; /* killed: its end will be reported */
 	else

@@ -29,6 +29,7 @@ union packet {
 	struct kp_regset_page regset;
 	struct kp_setregs setregs;
 	struct kp_syscall syscall;
+	struct kp_capture capture;
 	uint8_t bytes[512];
 };
 
@@ -79,7 +80,7 @@ static void do_stop(struct victim *v, const union packet *p)
 	reply_send(v, &p->h, 0, already, "");
 	if (v->call == CALL_UNDER_WAY)
 		inject_abort(v);
-	if (!v->stopping)
+	if (!capture_join(v) && !v->stopping)
 		victim_stop(v, KP_WHY_REQUESTED, 0, v->pid, 0);
 }
 
@@ -374,6 +375,14 @@ static void do_syscall_insn(struct victim *v, const union packet *p)
 	reply(v, p, 0);
 }
 
+static void do_capture(struct victim *v, const union packet *p)
+{
+	int fd = v->handed;
+
+	v->handed = -1;
+	capture_begin(v, &p->capture, fd);
+}
+
 /* --- the two tables ---------------------------------------------------------------- */
 
 struct request {
@@ -404,6 +413,7 @@ static const struct request control[KP_NTYPES] = {
 	[KP_SYSCALL] = { do_syscall, sizeof(struct kp_syscall) },
 	[KP_SYSCALL_WAIT] = { do_syscall_wait, sizeof(struct kp_header) },
 	[KP_REGSET] = { do_regset, sizeof(struct kp_regset_page) },
+	[KP_CAPTURE] = { do_capture, sizeof(struct kp_capture) },
 	[KP_SYSCALL_INSN] = { do_syscall_insn, sizeof(struct kp_mask) },
 };
 

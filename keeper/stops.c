@@ -50,6 +50,7 @@ static void victim_ended(struct victim *v, pid_t tid, int status)
 	if (v->ended)
 		return;
 	v->ended = true;
+	capture_ended(v);
 	ev.tid = tid;
 	ev.status = status;
 	log_at(LOG_KEEP, 1, v->pid, tid, "ended, status 0x%x", (unsigned)status);
@@ -234,6 +235,7 @@ static void on_exec(struct lwp *l)
 	drop_others(l);
 	event_answered(l);
 	share_drop_all(v);
+	capture_exec(v);
 	l->in_vfork = l->group = false;
 	l->reported = 0;
 	v->vforks = 0;
@@ -426,6 +428,7 @@ static void resume_now(struct lwp *l)
 
 	restart_resume(l, sig);
 	lwp_flush(l);
+	capture_resumed(l);
 	if (!l->stop_event && sig != l->requeued)
 		l->requeued = 0;
 	l->sig = 0;
@@ -457,6 +460,7 @@ void stops_resume(struct lwp *l)
 		return;
 	if (l->group) {
 		lwp_flush(l);
+		capture_resumed(l);
 		l->state = LWP_LISTENING;
 		trace_listen(l);
 		return;

@@ -54,6 +54,7 @@ static void let_go_of_all(struct victim *v)
 	loop_close(&v->pidfd);
 	loop_close(&v->memfd);
 	slots_forget(v);
+	capture_free(v);
 	bkpt_unshare_counters(v);
 	up_drop_all(v);
 	free(v->bkpts);
@@ -106,6 +107,7 @@ void victim_stop_lwp(struct lwp *l)
 	if (!lwp_moving(l) || l->interrupted || l->stepping)
 		return;
 	restart_look(l);
+	capture_halts(l);
 	trace_interrupt(l);
 }
 
@@ -168,6 +170,8 @@ void victim_check_stopped(struct victim *v)
 		release_standing(v);
 		break;
 	case V_HELD:
+		if (capture_take(v))
+			break;
 		if (v->why == KP_WHY_PARK) {
 			bkpt_lift_all(v);
 			v->lifted = true;
@@ -235,4 +239,5 @@ void victim_tick(struct victim *v, uint64_t now)
 		inject_tick(v, now);
 	release_look(v);
 	call_tick(v, now);
+	capture_tick(v, now);
 }

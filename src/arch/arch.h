@@ -109,6 +109,8 @@ struct arch {
 	/* >= 0: of a call, which the kernel may restart; ARCH_NOREG none */
 	uint8_t reg_sysorig;
 	uint8_t reg_flags; /* the flags */
+	/* thread pointer, which lies in the thread's own stack; ARCH_NOREG not here */
+	uint8_t reg_tp;
 	/* bit of them that passes a hardware breakpoint at the PC once; 0: there is no
 	 * such bit, and no use of hardware breakpoints */
 	uint32_t resume_flag;

@@ -17,6 +17,7 @@ static const struct arch aarch64 = {
 	.trap_pc_adjust = 0,
 	.nregs = 34,
 	.reg_pc = 32,
+	.reg_tp = ARCH_NOREG,
 	.reg_sp = 31,
 	.reg_fp = 29,
 	.reg_ret = 0,

@@ -58,6 +58,7 @@ enum {
 	X86_RIP = 16,
 	X86_EFLAGS = 18,
 	X86_RSP = 19,
+	X86_FS_BASE = 21,
 	X86_NREGS = 27,
 
 	CS_64BIT = 0x33, /* __USER_CS */
@@ -89,6 +90,7 @@ static const struct arch x86_64 = {
 	.reg_sysarg = { X86_RDI, X86_RSI, X86_RDX, X86_R10, X86_R8, X86_R9 },
 	.reg_sysorig = X86_ORIG_RAX,
 	.reg_flags = X86_EFLAGS,
+	.reg_tp = X86_FS_BASE,
 	.resume_flag = 1u << 16, /* RF: set by the CPU in the flags of such a hit */
 };
 

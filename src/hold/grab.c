@@ -184,8 +184,7 @@ static void settle(const struct hold *h, enum hold_release_mode mode)
 		syscall(SYS_pidfd_send_signal, h->pidfd, sig, NULL, 0);
 }
 
-/* The keeper has nothing left of the victim: the connection may serve the next one. */
-static void give_back(struct hold *h)
+void hold_give_back(struct hold *h)
 {
 	struct connection c = { h->control, h->events, -1, -1 };
 
@@ -205,7 +204,7 @@ int hold_release(struct hold *h, enum hold_release_mode mode)
 	if (h->owner == getpid() && atomic_load(&h->gone))
 		settle(h, mode);
 	if (!err && reply.value == 1)
-		give_back(h);
+		hold_give_back(h);
 	hold_free(h);
 	return err == -ESRCH ? 0 : err;
 }

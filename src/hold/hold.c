@@ -171,6 +171,7 @@ static const char *const type_name[KP_NTYPES] = {
 	[KP_SYSCALL_WAIT] = "syscall-wait",
 	[KP_SYSCALL_INSN] = "syscall-insn",
 	[KP_REGSET] = "regset",
+	[KP_CAPTURE] = "capture",
 };
 
 void hold_header(struct kp_header *h, enum kp_type type, size_t len, pid_t tid)

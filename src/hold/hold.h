@@ -354,6 +354,62 @@ struct hold_regset {
  * in the order of hold_lwps(); one block, the caller's to free. */
 int hold_regsets(struct hold *h, unsigned type, struct hold_regset **ret, size_t *ret_n);
 
+/* Registers and stacks of one instant. */
+struct hold_capture;
+
+enum {
+	HOLD_CAPTURE_STOOD = 1,    /* capture: it stood before, and stands */
+	HOLD_CAPTURE_PARTIAL = 2,  /* capture: an LWP did not stop in time */
+	HOLD_CAPTURE_EXEC = 4,     /* capture: it has exec'd meanwhile */
+	HOLD_CAPTURE_REGS = 8,     /* LWP: it stood, regs is there */
+	HOLD_CAPTURE_CUT = 16,     /* LWP: there is more stack than was copied */
+	HOLD_CAPTURE_OUTSTOP = 32, /* LWP: in somebody else's stop */
+	HOLD_CAPTURE_WAIT = 64,    /* LWP: its wait was broken off and made again */
+	HOLD_CAPTURE_PIECES = 2,   /* pieces of an LWP's stack */
+};
+
+/* Bytes of a stack; len 0 none. */
+struct hold_piece {
+	uint64_t addr;     /* in the victim */
+	uint64_t len;      /* bytes */
+	const void *bytes; /* valid as long as the capture */
+};
+
+/* One LWP of a capture. */
+struct hold_captured {
+	pid_t tid;         /* thread id */
+	unsigned flags;    /* HOLD_CAPTURE_* */
+	int cursig;        /* signal that a run would deliver; 0 none */
+	uint64_t pause_ns; /* how long we had it stand */
+	arch_regs_t regs;  /* with REGS */
+	/* from the stack pointer on; the end of its own stack when it is on another */
+	struct hold_piece piece[HOLD_CAPTURE_PIECES];
+};
+
+/*
+ * Stops every LWP, copies registers and at most `limit` bytes (up to 8 MiB) of each
+ * stack, and sets them running, in one request: waits for the victim, with the hold's
+ * lock, at most deadline_ms (0: 1000; 5000 at most). Who does not stand then has no REGS.
+ * A victim that stands already is copied as it stands. hold_capture_release() releases it
+ * (RUN) instead of setting it running, which is no second stop, and frees the hold,
+ * whatever it returns. *ret is the caller's, and needs no hold. -ESRCH, -ENOMEM, -EMFILE,
+ * -EINVAL a limit or deadline too high.
+ */
+int hold_capture(struct hold *h, uint64_t limit, unsigned deadline_ms,
+		 struct hold_capture **ret);
+int hold_capture_release(struct hold *h, uint64_t limit, unsigned deadline_ms,
+			 struct hold_capture **ret);
+
+/* How many LWPs; HOLD_CAPTURE_*; ns from the first interrupt to the last resume. */
+size_t hold_capture_count(const struct hold_capture *c);
+unsigned hold_capture_flags(const struct hold_capture *c);
+uint64_t hold_capture_pause(const struct hold_capture *c);
+
+/* The i-th LWP, in no order. */
+void hold_capture_get(const struct hold_capture *c, size_t i, struct hold_captured *ret);
+
+void hold_capture_free(struct hold_capture *c); /* NULL: nothing */
+
 /* siginfo of the signal that tid stopped on. */
 int hold_siginfo(struct hold *h, pid_t tid, siginfo_t *ret);
 

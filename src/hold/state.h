@@ -53,6 +53,9 @@ struct hold {
  * pidfd (HOLD_BORROW: pidfd itself). 0, -ENOMEM, -EMFILE. */
 int hold_new(pid_t pid, int pidfd, unsigned flags, struct hub *hub, struct connection *c,
 	     struct hold **ret);
+/* After a release the keeper has nothing left of the victim: the connection may serve the
+ * next one. */
+void hold_give_back(struct hold *h);
 void counters_fini(struct counters *c);
 /* Closes and frees, without a word to the keeper: the last close. */
 void hold_free(struct hold *h);

@@ -213,18 +213,21 @@ struct victim {
 	bool creating;              /* a child of the client before its first exec */
 	bool nostop;                /* attach without leaving it stopped */
 	bool stopping, stopped;     /* all-stop wanted; reached */
-	bool ev_watched;            /* the event socket is in epoll: room is wanted */
-	bool ended;                 /* its end has been seen and told */
-	bool seized;                /* ATTACHING: every thread is seized */
-	bool crowded;               /* ATTACHING: it had more threads than one */
-	bool client_step;           /* the stepper steps for the client (KP_RUN_STEP) */
-	int why, what, why_sig;     /* of the all-stop under way or in force */
-	pid_t why_tid;              /* LWP that caused it */
-	uint64_t why_addr;          /* breakpoint of it */
-	int outstop;                /* signal of somebody else's stop in force; 0 none */
-	struct lwp *lwps;           /* members */
-	unsigned nlwps;             /* how many */
-	unsigned nchildren;         /* forked children not yet set free */
+	/* stops are taken in one after the other: whether it is reached is asked after
+	 * the last of them, else a thousand LWPs are looked through a thousand times */
+	bool gathering;
+	bool ev_watched;        /* the event socket is in epoll: room is wanted */
+	bool ended;             /* its end has been seen and told */
+	bool seized;            /* ATTACHING: every thread is seized */
+	bool crowded;           /* ATTACHING: it had more threads than one */
+	bool client_step;       /* the stepper steps for the client (KP_RUN_STEP) */
+	int why, what, why_sig; /* of the all-stop under way or in force */
+	pid_t why_tid;          /* LWP that caused it */
+	uint64_t why_addr;      /* breakpoint of it */
+	int outstop;            /* signal of somebody else's stop in force; 0 none */
+	struct lwp *lwps;       /* members */
+	unsigned nlwps;         /* how many */
+	unsigned nchildren;     /* forked children not yet set free */
 	/* members waiting for vfork children, and sharers: traps are out */
 	unsigned vforks;
 	struct lwp *sharers; /* children that share the memory; counted in vforks */

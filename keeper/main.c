@@ -123,9 +123,12 @@ static void wait_many(struct victim *v)
 	for (struct lwp *l = v->lwps; l; l = l->next)
 		if (l->state == LWP_RUNNING)
 			tids[n++] = l->tid;
+	v->gathering = true;
 	for (size_t i = 0; i < n; i++)
 		react_to(tids[i]);
+	v->gathering = false;
 	free(tids);
+	victim_check_stopped(v);
 }
 
 static void wait_all(pid_t first)

@@ -218,7 +218,8 @@ static const struct wait_call *broken(struct lwp *l, arch_regs_t **ret_regs)
 
 	if (a->reg_sysorig == ARCH_NOREG || l->inject)
 		return NULL;
-	if (l->v->phase == V_ATTACHING && l->tid == l->v->pid && lwp_regs(l, ret_regs))
+	if (((l->v->phase == V_ATTACHING && l->tid == l->v->pid) || l->v->capture) &&
+	    lwp_regs(l, ret_regs))
 		return NULL; /* wanted for the reply in any case */
 	if (l->regs_valid)
 		nr = arch_reg_get(&l->regs, a->reg_sysorig);

@@ -154,7 +154,7 @@ void victim_check_stopped(struct victim *v)
 		release_standing(v);
 		return;
 	}
-	if (!v->stopping || v->stopped || !victim_standing(v))
+	if (!v->stopping || v->stopped || v->gathering || !victim_standing(v))
 		return;
 	v->stopped = true;
 	v->stop_since = 0;

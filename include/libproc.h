@@ -600,8 +600,8 @@ typedef struct prcaplwp {
  * that is stopped already stays so. With GRAB a read-only handle does the same and lets
  * go. With NOSTOP nobody is stopped or traced: LWPs are copied one after the other, so
  * that their stacks are not of one instant. Of a core: its threads. An LWP that does not
- * stop within a second has no PCAP_REGS, nor has one that ends meanwhile. Names and states are
- * read before. Blocks for a second at most, and until the victim is let go.
+ * stop within a second has no PCAP_REGS, nor has one that ends meanwhile. Names and
+ * states are read before. Blocks for a second at most, and until the victim is let go.
  *
  * The capture is the caller's (Pcapture_free()), needs no handle, and keeps the symbols
  * and unwind information of the program that it is of. NULL with *perr (NULL: not
@@ -638,8 +638,8 @@ typedef int proc_frame_f(void *arg, const prframe_t *frame);
 /*
  * Walks the stack of one LWP from the innermost frame outwards. *ret_end (NULL: not
  * wanted): why it ended, PCAPTURE_*. What fn returned, or 0; -1 with errno: ESRCH no such
- * LWP, EAGAIN it was not copied, ENOTSUP a CPU that we have no rules for. Any thread; calls on one
- * capture may run at the same time.
+ * LWP, EAGAIN it was not copied, ENOTSUP a CPU that we have no rules for. Any thread;
+ * calls on one capture may run at the same time.
  */
 int Pcapture_stack_iter(const ps_capture_t *c, lwpid_t lwp, proc_frame_f *fn, void *arg,
 			int *ret_end);
@@ -648,7 +648,7 @@ int Pcapture_stack_iter(const ps_capture_t *c, lwpid_t lwp, proc_frame_f *fn, vo
 uint64_t Pcapture_pause(const ps_capture_t *c);
 
 #define PCAPTURE_PARTIAL 0x1 /* an LWP did not stop in time */
-#define PCAPTURE_EXEC    0x2 /* it has exec'd meanwhile: the stacks are of the new program */
+#define PCAPTURE_EXEC    0x2 /* it has exec'd meanwhile: stacks of the new program */
 #define PCAPTURE_STOOD   0x4 /* it was stopped before, and is */
 
 /* What is to be said of it: PCAPTURE_PARTIAL, _EXEC, _STOOD. */

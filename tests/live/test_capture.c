@@ -100,6 +100,20 @@ static ps_capture_t *capture(struct ps_prochandle *P, int flags, size_t limit)
 
 /* --- many threads ------------------------------------------------------------------- */
 
+static unsigned waiting(pid_t pid)
+{
+	struct procfs_stat stat;
+	unsigned waits = 0;
+	pid_t *tids;
+	size_t n;
+
+	assert_int_equal(procfs_tids(pid, &tids, &n), 0);
+	for (size_t i = 0; i < n; i++)
+		waits += !procfs_stat(pid, tids[i], &stat) && stat.state == 'S';
+	free(tids);
+	return waits;
+}
+
 static void start_threads(struct victim *v, unsigned n)
 {
 	char text[16];
@@ -107,7 +121,7 @@ static void start_threads(struct victim *v, unsigned n)
 	snprintf(text, sizeof(text), "%u", n - 1);
 	victim_start(v, "threads", text, NULL);
 	victim_expect(v, "ready");
-	await(harness_state(v->pid) == 'S');
+	await(waiting(v->pid) == n);
 }
 
 /* The victim obeys still. */
@@ -257,10 +271,11 @@ static void test_refused(void)
 void first_inside(struct shared *s);
 void second_inside(struct shared *s);
 
-/* Long enough inside to be met there. */
+/* Long enough inside to be met there, though the keeper takes a CPU from one of the two
+ * while the other goes on. */
 VICTIM static void linger(struct shared *s)
 {
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 5000000; i++)
 		s->beats++;
 }
 

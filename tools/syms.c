@@ -326,7 +326,7 @@ static int run_syms(const struct command *self, int argc, char **argv)
 	q = (struct question){ .operands = argv + optind + 1, .n = argc - optind - 1 };
 	for (int i = 0; i < q.n; i++)
 		check_operand(self, q.operands[i]);
-	return target_examine(&target, 1, show_syms, &q);
+	return target_examine(&target, 1, TARGET_HEADINGS, show_syms, &q);
 }
 
 const struct command command_syms = {

@@ -89,7 +89,8 @@ static void head(struct ps_prochandle *P, const struct target *t)
 		target_heading(P, Pgetpid(P));
 }
 
-int target_examine(const struct target *list, size_t n, target_fn *fn, void *arg)
+int target_examine(const struct target *list, size_t n, enum target_headings headings,
+		   target_fn *fn, void *arg)
 {
 	int status = EXIT_DONE;
 
@@ -100,7 +101,7 @@ int target_examine(const struct target *list, size_t n, target_fn *fn, void *arg
 			status = EXIT_FAILED;
 			continue;
 		}
-		if (n > 1)
+		if (n > 1 && headings == TARGET_HEADINGS)
 			head(P, &list[i]);
 		if (fn(P, Pgetpid(P), arg) != 0)
 			status = EXIT_FAILED;
@@ -124,17 +125,9 @@ static int examine_any(const struct command *cmd, int argc, char **argv, target_
 	list = options_alloc(n, sizeof(*list));
 	for (size_t i = 0; i < n; i++)
 		list[i] = target_operand(cmd, argv[optind + (int)i]);
-	status = target_examine(list, n, fn, arg);
+	status = target_examine(list, n, TARGET_HEADINGS, fn, arg);
 	free(list);
 	return status;
-}
-
-/* A stack is looked at with a stop, but in a file. */
-static int stack_of_either(struct ps_prochandle *P, pid_t pid, void *arg)
-{
-	target_fn *const *live = arg;
-
-	return target_is_file(P) ? target_dead_stack(P) : (*live)(P, pid, NULL);
 }
 
 int target_command(const struct command *cmd, int argc, char **argv, target_fn *fn)
@@ -144,14 +137,12 @@ int target_command(const struct command *cmd, int argc, char **argv, target_fn *
 	size_t n;
 	int status;
 
-	if (cmd == &command_stack)
-		return examine_any(cmd, argc, argv, stack_of_either, &fn);
 	options_none(cmd, argc, argv);
 	pids = options_pids(cmd, argc, argv, &n);
 	list = options_alloc(n, sizeof(*list));
 	for (size_t i = 0; i < n; i++)
 		list[i].pid = pids[i];
-	status = target_examine(list, n, fn, NULL);
+	status = target_examine(list, n, TARGET_HEADINGS, fn, NULL);
 	free(list);
 	free(pids);
 	return status;

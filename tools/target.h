@@ -26,11 +26,18 @@ struct target target_operand(const struct command *cmd, const char *text);
  * notice. */
 struct ps_prochandle *target_open(const struct target *t);
 
+/* Does a line above say whose part of the output it is? */
+enum target_headings {
+	TARGET_HEADINGS, /* when there are several */
+	TARGET_PLAIN     /* never */
+};
+
 /*
- * For commands that look without touching: has fn look at each, under a heading when
- * there are several; one that fails does not keep the others. Returns the exit status.
+ * For commands that look without touching: has fn look at each; one that fails does not
+ * keep the others. Returns the exit status.
  */
-int target_examine(const struct target *list, size_t n, target_fn *fn, void *arg);
+int target_examine(const struct target *list, size_t n, enum target_headings headings,
+		   target_fn *fn, void *arg);
 
 /* The whole of such a command that has no options of its own. Operands are processes. */
 int target_command(const struct command *cmd, int argc, char **argv, target_fn *fn);
@@ -38,9 +45,6 @@ int target_command(const struct command *cmd, int argc, char **argv, target_fn *
 /* The same, for one that looks through the handle only: a core or an ELF file will do as
  * well. fn gets the pid that the core's process had. */
 int target_command_file(const struct command *cmd, int argc, char **argv, target_fn *fn);
-
-/* Prints the stacks of all threads of a core: 0, or 1 after a sentence. */
-int target_dead_stack(struct ps_prochandle *P);
 
 /* Is it a file, not a process? */
 bool target_is_file(struct ps_prochandle *P);

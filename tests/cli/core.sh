@@ -62,9 +62,9 @@ status 0 'threads of a core'
 out "^ *$V - +- +sleep\$" 'threads of a core: id and name'
 try args "core.$V" "$V"
 out "^core\.$V: $V: sleep 60"$'\n' 'a heading for each'
-try stack -q "$V"
+try stack -q --raw "$V"
 live=$(grep '^  0x' <<<"$OUT")
-try stack "core.$V"
+try stack --raw "core.$V"
 status 0 'stack of a core'
 silent 'stack of a core'
 out "^thread $V"$'\n' 'stack of a core: the thread'

@@ -80,9 +80,9 @@ sentence 'three, one is not there'
 out "^$V: sleep 60"$'\n' 'a heading for the first'
 out $'\n'"$$: " 'and for the last'
 
-try stack "$V"
+try stack --raw "$V"
 status 0 stack
-err '^pgrab: 1 thread stopped [0-9]+\.[0-9] ms$' 'stack tells the pause'
+err '^pgrab: 1 thread stopped [0-9]+\.[0-9]+ ms$' 'stack tells the pause'
 out "^thread $V \"sleep\" sleeping"$'\n'"  0x[0-9a-f]{16} libc\.so\.6\`[a-z_]*nanosleep[^ ]*"$'(\n|$)' 'stack: header and frame'
 check 'stack: untraced' untraced "$V"
 check 'stack: it sleeps on' is_state "$V" S
@@ -99,7 +99,7 @@ if [[ -n $VICTIMS ]]; then
 		"$VICTIMS/$v" <"$TAP_DIR/fifo" >"$TAP_DIR/said" 2>/dev/null 9>&- &
 		TAP_VICTIMS+=($!)
 		settle $! "$v"
-		try stack $!
+		try stack --raw $!
 		out "\`inner[^ ]*"$'\n'"[^"$'\n'"]*\`middle[^ ]*"$'\n'"[^"$'\n'"]*\`outer[^ ]*"$'\n'"[^"$'\n'"]*\`main" "stack of $v"
 		try syms $! main
 		out "^0x[0-9a-f]{16} +[0-9]+ gF $v\`main\$" "syms of $v"
@@ -113,7 +113,7 @@ if [[ -n $VICTIMS ]]; then
 	MANY=$(wc -l <"$TAP_DIR/out")
 	((MANY > 1 && MANY == $(ls "/proc/$!/task" | wc -l)))
 	tap_result $? 'threads: all of them'
-	try stack $!
+	try stack --raw $!
 	status 0 'stack of many threads'
 	[[ $(grep -c '^thread' "$TAP_DIR/out") -eq $MANY ]]
 	tap_result $? 'stack: all of them'

@@ -41,6 +41,7 @@
 #include "util/scope.h"
 
 enum {
+	LOOKS = 100,       /* at a list of threads that is empty */
 	PATH_SIZE = 320,   /* "/proc/N/task/N/" and a name of NAME_MAX */
 	STAT_SIZE = 4096,  /* some 52 numbers of 20 digits and a name of 64 fit twice */
 	FIRST_SIZE = 4096, /* what most files of /proc fit in */
@@ -331,12 +332,17 @@ static int list_ids(const char *path, pid_t **ret_ids, size_t *ret_n)
 	return 0;
 }
 
+/* While a thread that is not the leader execs, the list of a process that lives is empty
+ * for a moment (one look in 10,000 of a process that does nothing else, 6.18). */
 int procfs_tids(pid_t pid, pid_t **ret_tids, size_t *ret_n)
 {
 	char path[PATH_SIZE];
+	int rc = -ESRCH;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	return list_ids(path, ret_tids, ret_n);
+	for (int i = 0; i < LOOKS && rc == -ESRCH && !access(path, F_OK); i++)
+		rc = list_ids(path, ret_tids, ret_n);
+	return rc;
 }
 
 int procfs_pids(pid_t **ret_pids, size_t *ret_n)

@@ -133,7 +133,9 @@ VICTIM static void execs_by_thread(struct shared *s)
 	pthread_create(&t, NULL, exec_when_told, s);
 	while (!s->got)
 		usleep(200);
-	stand(pthread_create(&t, NULL, stand, s) ? NULL : s);
+	pthread_create(&t, NULL, stand, s);
+	for (;;)
+		pause();
 }
 
 /* Seizes tid and waits for nobody, until it is killed. */
@@ -165,14 +167,20 @@ static pid_t rival_of(pid_t tid)
  * sentence names another thread than the one that execs. */
 static void an_exec_that_does_not_end(void)
 {
+	pid_t pid, rival, tid;
 	struct shared *s;
-	pid_t pid = start(execs_by_thread, &s), rival, tid;
 	char text[160];
 	int status;
 
+	if (HARNESS_TSAN)
+		harness_skip(
+			"ThreadSanitizer holds signals back: the keeper cannot leave "
+			"a call that waits for ever");
+	pid = start(execs_by_thread, &s);
 	await(s->ready && s->got);
 	tid = (pid_t)s->got;
-	rival = rival_of((pid_t)s->ready == pid ? pid : (pid_t)s->ready);
+	rival = rival_of(
+		(pid_t)s->ready); /* not of the leader: nobody waits for its end */
 	s->go = 1;
 	await(thread_state(pid, tid) == 'D');
 	snprintf(text, sizeof(text),

@@ -816,6 +816,65 @@ int Psymbol_iter(struct ps_prochandle *P, const char *obj, int which, int mask,
 int Pxsymbol_iter(struct ps_prochandle *P, Lmid_t lmid, const char *obj, int which,
 		  int mask, proc_xsym_f *fn, void *arg);
 
+/* --- names and places for people ---------------------------------------------------- */
+
+/*
+ * The readable form of a C++ (Itanium ABI), Rust (v0 and legacy) or D name into buf, cut
+ * at size bytes with the NUL. 1: it is such a name; 0: it is not, or asks for more than
+ * is granted (16 KiB of output, 50 ms), and buf has the name as it stands. Look-ups
+ * give names as the file has them: only this function changes one. Any thread; needs no
+ * handle.
+ */
+int pgrab_demangle(const char *name, char *buf, size_t size);
+
+/* A place in the source; strings are valid during the callback. */
+typedef struct prsource {
+	const char *psr_function; /* name as the linker has it; NULL unknown */
+	const char *psr_file;     /* absolute where the compiler said so; NULL unknown */
+	unsigned psr_line;        /* from 1; 0 unknown */
+	unsigned psr_column;      /* from 1; 0 unknown */
+	int psr_inline;           /* 1: inlined into the next one that is told */
+} prsource_t;
+
+/* Called for one place; non-zero ends the iteration and is returned. */
+typedef int proc_source_f(void *arg, const prsource_t *src);
+
+/*
+ * Where the instruction at addr comes from, by the DWARF of its object (or of its
+ * separate debug file): the innermost inlined function first, the function that was
+ * compiled last. 0, or what fn returned; -1 with ENOENT (nothing is known of it) or
+ * ENOTSUP (built without libdw). Of a return address ask for addr - 1. Reads files: tens
+ * of milliseconds for the first address of an object, a microsecond or so for a warm one;
+ * never call it while the victim stands still for you.
+ */
+int Psource_iter(struct ps_prochandle *P, uintptr_t addr, proc_source_f *fn, void *arg);
+
+/* How an address came about, for Pfmt_frame(). */
+#define PR_FRAME_EXACT  0 /* an instruction, or data */
+#define PR_FRAME_RETURN 1 /* where a call comes back to: its function is the caller's */
+
+/*
+ * Addresses as text, by the rules of DTrace's ustack(), usym(), uaddr() and umod(), with
+ * names as the file has them:
+ *  frame, uaddr  module`function+0xoffset, an offset of 0 left out;
+ *                module`0xADDR without a symbol; 0xADDR outside of any object
+ *  usym          module`function, or as uaddr where there is none
+ *  umod          module, or 0xADDR
+ *  ustack        one frame a line, each ended by a newline; the first address exact, the
+ *                others return addresses
+ * The module is the base name of the object's path; [jit] for code that a perf map
+ * (/tmp/perf-PID.map) names. Bytes that would not print are shown as '?'. Like
+ * snprintf(3): at most size bytes with the NUL are written, and the length of the whole
+ * is returned. They do not fail.
+ */
+size_t Pfmt_frame(struct ps_prochandle *P, uintptr_t addr, int kind, char *buf,
+		  size_t size);
+size_t Pfmt_uaddr(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size);
+size_t Pfmt_usym(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size);
+size_t Pfmt_umod(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size);
+size_t Pfmt_ustack(struct ps_prochandle *P, const uintptr_t *pcs, size_t n, char *buf,
+		   size_t size);
+
 /* --- environment, auxiliary vector ------------------------------------------------- */
 
 /* Called for one string of the environment as it was at exec; addr 0 when not known. */

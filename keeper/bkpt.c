@@ -167,6 +167,14 @@ static void remove_at(struct victim *v, struct bkpt *b)
 	v->nbkpts--;
 }
 
+/* -EAGAIN: not now, but by and by. */
+static bool kernel_keeps(struct victim *v, struct bkpt *b)
+{
+	int rc = b->hw || b->up ? 0 : hw_arm(v, b);
+
+	return !rc || (rc != -EAGAIN && !up_arm(v, b));
+}
+
 /* In force: kept by the kernel where that is wanted, or the text is somebody else's, and
  * can be; else a trap. The new mechanism is there before the old one leaves: an LWP that
  * meets both is hit once (hwbkpt.c; not so with uprobes: upbkpt.c). */
@@ -179,7 +187,7 @@ static int put(struct victim *v, struct bkpt *b)
 		hw_retry();
 		return 0; /* the end of the step plants it */
 	}
-	if (b->kernel && (b->hw || b->up || !hw_arm(v, b) || !up_arm(v, b)))
+	if (b->kernel && kernel_keeps(v, b))
 		return bkpt_write(v, b, false);
 	if (b->up)
 		up_to_trap(v, b);

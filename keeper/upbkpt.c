@@ -207,8 +207,8 @@ static void note(struct lwp *l, int i, const struct uprobe_hits *h)
 	}
 	if (!late)
 		return;
+	retreat(v); /* first: who is told may look */
 	hw_tell_late(l, b->addr);
-	retreat(v);
 }
 
 static bool is_ours(struct lwp *l, int sig, int ours)

@@ -93,6 +93,31 @@ int image_object_obj(struct image *im, const struct image_object *o, struct obj 
 	return 0;
 }
 
+/* What `im` has of the file whose first mapping is m, at the same place. */
+static struct obj *find_same(struct image *im, const struct procfs_map *m)
+{
+	const struct image_map *at = image_map_at(im, m->start);
+	const struct image_object *o = at ? at->object : NULL;
+	const struct procfs_map *had = at ? &at->m : NULL;
+
+	if (!o || &im->maps[o->first_map] != at || had->start != m->start ||
+	    had->inode != m->inode || had->offset != m->offset ||
+	    had->dev_major != m->dev_major || had->dev_minor != m->dev_minor)
+		return NULL;
+	return atomic_load(&im->slots[o - im->objects].file);
+}
+
+void image_adopt(struct image *im, struct image *old)
+{
+	for (size_t i = 0; i < im->nobjects; i++) {
+		const struct procfs_map *m = &im->maps[im->objects[i].first_map].m;
+		struct obj *file = m->inode ? find_same(old, m) : NULL;
+
+		if (file && !atomic_load(&im->slots[i].file))
+			atomic_store(&im->slots[i].file, obj_ref(file));
+	}
+}
+
 void image_open_all(struct image *im)
 {
 	struct obj *file;

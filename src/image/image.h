@@ -99,6 +99,10 @@ const struct image_object *image_object_named(const struct image *im, long lmid,
  * Any thread. */
 int image_object_obj(struct image *im, const struct image_object *o, struct obj **ret);
 
+/* Takes over the open files of an earlier snapshot of the same program: those of objects
+ * that are where they were. `im` is the caller's alone. */
+void image_adopt(struct image *im, struct image *old);
+
 /* Opens the files of every object now, so that symbols outlive the process. */
 void image_open_all(struct image *im);
 

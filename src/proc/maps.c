@@ -66,23 +66,27 @@ static int ldso_obj(struct ps_prochandle *P, uint64_t base, struct obj **ret)
 	return fd < 0 ? fd : obj_get_fd(fd, ret);
 }
 
+/* The dynamic linker's file while the agent is made. */
+struct ldso {
+	struct ps_prochandle *P; /* whose */
+	struct obj *obj;         /* NULL: not opened yet */
+};
+
 static uint64_t ldso_symbol(void *arg, const char *name)
 {
-	struct ps_prochandle *P = arg;
-	uint64_t base = data_auxval(P, AT_BASE), addr = 0;
+	struct ldso *l = arg;
+	uint64_t base = data_auxval(l->P, AT_BASE);
 	struct obj_symbol sym;
-	struct obj *o;
 
-	if (!base || ldso_obj(P, base, &o))
+	if (!base || (!l->obj && ldso_obj(l->P, base, &l->obj)) ||
+	    obj_lookup_name(l->obj, name, &sym))
 		return 0;
-	if (!obj_lookup_name(o, name, &sym))
-		addr = base + sym.sym.st_value;
-	obj_unref(o);
-	return addr;
+	return base + sym.sym.st_value;
 }
 
 struct rtld *maps_rtld(struct ps_prochandle *P)
 {
+	struct ldso ldso = { .P = P };
 	struct rtld_target target = {
 		.mem = memory_seam(P),
 		.at_base = data_auxval(P, AT_BASE),
@@ -90,7 +94,7 @@ struct rtld *maps_rtld(struct ps_prochandle *P)
 		.at_phnum = data_auxval(P, AT_PHNUM),
 		.at_entry = data_auxval(P, AT_ENTRY),
 		.ldso_symbol = ldso_symbol,
-		.arg = P,
+		.arg = &ldso,
 	};
 
 	if (P->rtld || P->rtld_tried || P->state == PS_UNDEAD)
@@ -98,6 +102,7 @@ struct rtld *maps_rtld(struct ps_prochandle *P)
 	P->rtld_tried = true;
 	if (rtld_new(&target, &P->rtld))
 		P->rtld = NULL;
+	obj_unref(ldso.obj);
 	return P->rtld;
 }
 
@@ -150,6 +155,8 @@ static int build(struct ps_prochandle *P, const struct rtld_list *list)
 	}
 	if (rc)
 		return rc;
+	if (P->image)
+		image_adopt(next, P->image);
 	image_unref(P->image);
 	P->image = next;
 	P->image_ns = now_ns();

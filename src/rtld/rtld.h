@@ -31,7 +31,7 @@ struct rtld_target {
 	/* Address of `name` in the dynamic linker itself (its .dynsym or .symtab), or 0.
 	 * Called from rtld_new() only. */
 	uint64_t (*ldso_symbol)(void *arg, const char *name);
-	void *arg; /* handed to ldso_symbol */
+	void *arg; /* handed to ldso_symbol, which rtld_new() alone calls */
 };
 
 /* State of one link-map list; also the values of r_state. */

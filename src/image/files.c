@@ -122,6 +122,8 @@ void image_open_all(struct image *im)
 {
 	struct obj *file;
 
-	for (size_t i = 0; i < im->nobjects; i++)
-		image_object_obj(im, &im->objects[i], &file);
+	for (size_t i = 0; i < im->nobjects; i++) {
+		if (!image_object_obj(im, &im->objects[i], &file))
+			image_object_debug(im, &im->objects[i], file);
+	}
 }

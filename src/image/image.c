@@ -245,8 +245,10 @@ static int build(struct image *im, const struct image_source *src)
 /* The one teardown list. */
 static void free_image(struct image *im)
 {
-	for (size_t i = 0; im->slots && i < im->nobjects; i++)
+	for (size_t i = 0; im->slots && i < im->nobjects; i++) {
 		obj_unref(atomic_load(&im->slots[i].file));
+		obj_unref(atomic_load(&im->slots[i].debug));
+	}
 	pthread_mutex_destroy(&im->lock);
 	free(im->vdso);
 	free(im->names);

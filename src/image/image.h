@@ -106,6 +106,13 @@ void image_adopt(struct image *im, struct image *old);
 /* Opens the files of every object now, so that symbols outlive the process. */
 void image_open_all(struct image *im);
 
+/*
+ * Every symbol of one table of an object, .symtab wherever it is. 0, what fn returned, or
+ * -errno. Values are the file's own addresses.
+ */
+int image_object_iter(struct image *im, const struct image_object *o,
+		      enum obj_table table, obj_symbol_f *fn, void *arg);
+
 /* A symbol and where it stands. */
 struct image_symbol {
 	struct obj_symbol s; /* s.sym.st_value is an address in the process */

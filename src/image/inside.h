@@ -12,9 +12,11 @@
 
 /* What an object keeps besides what its users see. */
 struct image_slot {
-	_Atomic(struct obj *) file; /* its obj once opened; holds a reference */
-	atomic_int err;             /* why it cannot be opened, for good; 0: not tried */
-	const char *link_name;      /* l_name, or ""; in image.names */
+	_Atomic(struct obj *) file;  /* its obj once opened; holds a reference */
+	atomic_int err;              /* why it cannot be opened, for good; 0: not tried */
+	const char *link_name;       /* l_name, or ""; in image.names */
+	_Atomic(struct obj *) debug; /* its separate debug file; holds a reference */
+	atomic_bool debug_known;     /* it has been looked for, or is not needed */
 };
 
 struct image {
@@ -84,5 +86,17 @@ void image_runs_name(struct image_runs *r);
 /* Opens a file of a snapshot: a descriptor or -errno. (files.c) */
 int image_open_file(const struct image_origin *origin, void *arg, pid_t pid,
 		    const struct procfs_map *m);
+
+/*
+ * Looks for the debug file of o, whose own file is `file`: a new reference, and a
+ * descriptor. -ENOENT: there is none, or none that fits. (debug.c)
+ */
+int image_find_debug(struct image *im, const struct image_object *o, struct obj *file,
+		     int *ret_fd, struct obj **ret);
+
+/* The symbols of o that are elsewhere, or NULL; the image holds the reference. Looked for
+ * at the first call. (debug.c) */
+struct obj *image_object_debug(struct image *im, const struct image_object *o,
+			       struct obj *file);
 
 #endif

@@ -130,24 +130,45 @@ int image_lookup_addr(struct image *im, uint64_t addr, struct image_symbol *ret)
 {
 	const struct image_object *o = image_object_at(im, addr);
 	struct obj_symbol found;
-	struct obj *file;
+	struct obj *file, *debug;
+	uint64_t at;
 
 	if (!o || image_object_obj(im, o, &file))
 		return -ENOENT;
-	if (obj_lookup_addr(file, wrap(file, addr - o->base), &found))
+	at = wrap(file, addr - o->base);
+	debug = image_object_debug(im, o, file);
+	if ((!debug || obj_lookup_addr(debug, at, &found)) &&
+	    obj_lookup_addr(file, at, &found))
 		return -ENOENT;
 	ret->s = found;
 	relocate(o, file, ret);
 	return 0;
 }
 
+int image_object_iter(struct image *im, const struct image_object *o,
+		      enum obj_table table, obj_symbol_f *fn, void *arg)
+{
+	struct obj *file, *debug = NULL;
+	int err = image_object_obj(im, o, &file);
+
+	if (err)
+		return err;
+	if (table == OBJ_SYMTAB)
+		debug = image_object_debug(im, o, file);
+	return obj_iter(debug ? debug : file, table, fn, arg);
+}
+
 static int lookup_in(struct image *im, const struct image_object *o, const char *name,
 		     struct image_symbol *ret)
 {
 	struct obj_symbol found;
-	struct obj *file;
+	struct obj *file, *debug;
 
-	if (image_object_obj(im, o, &file) || obj_lookup_name(file, name, &found))
+	if (image_object_obj(im, o, &file))
+		return -ENOENT;
+	debug = image_object_debug(im, o, file);
+	if ((!debug || obj_lookup_name(debug, name, &found)) &&
+	    obj_lookup_name(file, name, &found))
 		return -ENOENT;
 	ret->s = found;
 	relocate(o, file, ret);

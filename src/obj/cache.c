@@ -177,6 +177,15 @@ static bool same_segments(const struct obj *a, const struct obj *b)
 	return true;
 }
 
+/* Where .symtab comes out of .gnu_debugdata, another thread may be at it right now: that
+ * is compared in its stead. */
+static bool same_symtab(const struct obj *a, const struct obj *b)
+{
+	if (a->packed || b->packed)
+		return same_bytes(a->packed, a->packed_len, b->packed, b->packed_len);
+	return same_table(&a->raw[0], &b->raw[0]);
+}
+
 /* Everything that an obj can answer is the same. */
 static bool same_contents(const struct obj *a, const struct obj *b)
 {
@@ -187,7 +196,8 @@ static bool same_contents(const struct obj *a, const struct obj *b)
 			  b->nsection * sizeof(*b->section)) &&
 	       same_bytes(a->version, a->nversion * sizeof(*a->version), b->version,
 			  b->nversion * sizeof(*b->version)) &&
-	       same_table(&a->raw[0], &b->raw[0]) && same_table(&a->raw[1], &b->raw[1]) &&
+	       same_symtab(a, b) && same_table(&a->raw[1], &b->raw[1]) &&
+	       same_string(a->debuglink, b->debuglink) && a->debug_crc == b->debug_crc &&
 	       cfi_same(&a->cfi, &b->cfi);
 }
 

@@ -71,7 +71,7 @@ struct cfi_entry {
 	bool sized;                /* 'z': augmentation data has a length */
 };
 
-/* --- cfi_entry.c --- */
+/* --- cfi_entry.c ------------------------------------------------------------------ */
 uint64_t cfi_fixed(struct cfi_cursor *c, unsigned size); /* 1, 2, 4, 8 bytes */
 uint64_t cfi_uleb(struct cfi_cursor *c);
 int64_t cfi_sleb(struct cfi_cursor *c);
@@ -89,17 +89,17 @@ uint64_t cfi_address(const struct obj_cfi *f, enum cfi_form form, struct cfi_cur
 int cfi_parse(const struct obj_cfi *f, enum cfi_form form, size_t off,
 	      struct cfi_entry *ret, size_t *ret_next);
 
-/* --- cfi_rows.c --- */
+/* --- cfi_rows.c ------------------------------------------------------------------- */
 /* Executes e's instructions up to vaddr. -ENOEXEC. */
 int cfi_run(const struct obj_cfi *f, enum cfi_form form, const struct cfi_entry *e,
 	    unsigned machine, uint64_t vaddr, struct cfi_row *ret);
 
-/* --- cfi_cache.c --- */
+/* --- cfi_cache.c ------------------------------------------------------------------ */
 bool cfi_cache_get(struct obj_cfi *f, uint64_t vaddr, struct cfi_row *ret);
 void cfi_cache_put(struct obj_cfi *f, uint64_t vaddr, const struct cfi_row *row);
 void cfi_cache_free(struct cfi_cache *c); /* NULL: nothing */
 
-/* --- cfi_load.c --- */
+/* --- cfi_load.c ------------------------------------------------------------------- */
 struct obj;
 /* What the section headers lead to: .eh_frame, .debug_frame. -ENOMEM, -errno. */
 int cfi_load_sections(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,

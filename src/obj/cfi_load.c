@@ -25,7 +25,7 @@ enum {
 /* What is missing or broken is left out. */
 static int optional(int err)
 {
-	return err == -ENOEXEC ? 0 : err;
+	return err == -ENOEXEC || err == -ENOTSUP ? 0 : err;
 }
 
 static bool is_native(const struct obj_source *src)
@@ -63,55 +63,44 @@ static int load_bytes(const struct obj_source *src, struct obj *o, enum cfi_form
 	return optional(err);
 }
 
-/* The section names: a block with a NUL behind it, or NULL. */
-static int load_names(const struct obj_source *src, const struct obj *o,
-		      const Elf64_Shdr *sh, size_t n, char **ret, size_t *ret_len)
+/* .debug_frame, which takes no address and may be compressed. */
+static int load_debug(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh)
 {
-	size_t at = o->header.e_shstrndx;
+	size_t len = 0;
+	char *bytes;
 	int err;
 
-	*ret = NULL;
-	*ret_len = 0;
-	if (at == SHN_XINDEX && n)
-		at = sh[0].sh_link;
-	if (at >= n || sh[at].sh_type != SHT_STRTAB || sh[at].sh_size > OBJ_MAX_STRINGS)
-		return 0;
-	err = obj_read_bytes(src, sh[at].sh_offset, sh[at].sh_size, ret);
+	err = obj_read_section(src, sh, CFI_MAX_BYTES, &bytes, &len);
 	if (!err)
-		*ret_len = sh[at].sh_size;
+		cfi_take(&o->cfi, CFI_DEBUG, bytes, len, 0);
 	return optional(err);
 }
 
-/* A section that is loaded as it stands. A compressed one is somebody else's: see
- * cfi_take(). */
-static int load_named(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,
-		      const char *name)
+static int load_eh(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh)
 {
 	if (sh->sh_type == SHT_NOBITS || sh->sh_flags & SHF_COMPRESSED)
 		return 0;
-	if (!strcmp(name, ".eh_frame"))
-		return load_bytes(src, o, CFI_EH, sh->sh_offset, sh->sh_size,
-				  sh->sh_addr);
-	if (!strcmp(name, ".debug_frame"))
-		return load_bytes(src, o, CFI_DEBUG, sh->sh_offset, sh->sh_size, 0);
-	return 0;
+	return load_bytes(src, o, CFI_EH, sh->sh_offset, sh->sh_size, sh->sh_addr);
 }
 
 int cfi_load_sections(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,
 		      size_t n)
 {
 	_cleanup_free_ char *names = NULL;
-	size_t len;
+	const Elf64_Shdr *found;
+	size_t len = 0;
 	int err;
 
 	o->cfi.addr_size = src->class == ELFCLASS32 ? 4 : 8;
 	if (!is_native(src))
 		return 0;
-	err = load_names(src, o, sh, n, &names, &len);
-	for (size_t i = 0; !err && i < n; i++) {
-		if (sh[i].sh_name < len)
-			err = load_named(src, o, &sh[i], names + sh[i].sh_name);
-	}
+	err = optional(obj_read_names(src, &o->header, sh, n, &names, &len));
+	found = obj_find_named(sh, n, names, len, ".eh_frame");
+	if (!err && found)
+		err = load_eh(src, o, found);
+	found = obj_find_named(sh, n, names, len, ".debug_frame");
+	if (!err && found)
+		err = load_debug(src, o, found);
 	return err;
 }
 

@@ -89,6 +89,11 @@ struct obj {
 	size_t nversion;    /* how many */
 	struct obj_cfi cfi; /* call frame information; see cfi.c */
 
+	char *packed;       /* .gnu_debugdata as it stands, or NULL; owned */
+	size_t packed_len;  /* bytes */
+	char *debuglink;    /* .gnu_debuglink: a base name, or NULL; owned */
+	uint32_t debug_crc; /* of the file that it names */
+
 	pthread_mutex_t lock;              /* whoever makes the index */
 	_Atomic(struct obj_index *) index; /* NULL until the first look-up; owned */
 };
@@ -102,6 +107,18 @@ void obj_free(struct obj *o);
 /* Of a section-less file: .dynsym as the dynamic section describes it. (dynamic.c) */
 int obj_load_dynamic(const struct obj_source *src, struct obj *o, const Elf64_Dyn *dyn,
 		     size_t n);
+
+/* What the sections say of debug information elsewhere. (debugdata.c) */
+int obj_load_debug(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,
+		   size_t n);
+
+/* Expands .gnu_debugdata and reads its .symtab as ours; garbage has none. Under o->lock,
+ * before there is an index. -ENOMEM. (debugdata.c) */
+int obj_expand_debug(struct obj *o);
+
+/* Reads .symtab (SHT_SYMTAB) or .dynsym of src; none when either is broken. (load.c) */
+int obj_load_table(const struct obj_source *src, struct obj_raw *raw,
+		   const Elf64_Shdr *sh, size_t n, uint32_t type);
 
 /* File offset of vaddr, or UINT64_MAX where no segment holds it in the file. (load.c) */
 uint64_t obj_offset_of(const struct obj *o, uint64_t vaddr);

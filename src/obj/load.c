@@ -14,13 +14,14 @@
 #include "util/scope.h"
 
 enum {
-	MAX_VERSIONS = 0x8000, /* an index has 15 bits (LSB, Symbol Versioning) */
+	MAX_VERSIONS = 0x8000,  /* an index has 15 bits (LSB, Symbol Versioning) */
+	MAX_NOTE_SECTIONS = 16, /* read for a build-id; linkers make two to five */
 };
 
 /* A part that the file has not, or has in a broken form, is left out. */
 static int optional(int err)
 {
-	return err == -ENOEXEC ? 0 : err;
+	return err == -ENOEXEC || err == -ENOTSUP ? 0 : err;
 }
 
 static unsigned prot_of(uint32_t flags)
@@ -107,19 +108,20 @@ static size_t scan_note(struct obj *o, const char *note, size_t left, size_t ali
 	return round_up(end, align);
 }
 
-static int scan_notes(const struct obj_source *src, struct obj *o, const Elf64_Phdr *ph)
+/* `align` 8: notes of GNU properties; else 4. */
+static int scan_notes(const struct obj_source *src, struct obj *o, uint64_t off,
+		      uint64_t size, uint64_t align)
 {
 	_cleanup_free_ char *notes = NULL;
-	size_t len = ph->p_filesz, at = 0, n;
+	size_t len = size, at = 0, n;
 	int err;
 
-	if (ph->p_filesz > OBJ_MAX_NOTES)
+	if (o->build_id_len || size > OBJ_MAX_NOTES)
 		return 0;
-	err = obj_read_bytes(src, ph->p_offset, len, &notes);
+	err = obj_read_bytes(src, off, size, &notes);
 	if (err)
 		return optional(err);
-	while (at < len &&
-	       (n = scan_note(o, notes + at, len - at, ph->p_align == 8 ? 8 : 4)))
+	while (at < len && (n = scan_note(o, notes + at, len - at, align == 8 ? 8 : 4)))
 		at += n;
 	return 0;
 }
@@ -175,7 +177,7 @@ static int load_one_header(const struct obj_source *src, struct obj *o,
 	case PT_GNU_EH_FRAME:
 		return cfi_load_header(src, o, ph);
 	case PT_NOTE:
-		return o->build_id_len ? 0 : scan_notes(src, o, ph);
+		return scan_notes(src, o, ph->p_offset, ph->p_filesz, ph->p_align);
 	default:
 		return 0;
 	}
@@ -216,9 +218,34 @@ static const Elf64_Shdr *find_section(const Elf64_Shdr *sh, size_t n, uint32_t t
 	return NULL;
 }
 
-/* Entries and strings of one table; none when either is broken. */
-static int load_table(const struct obj_source *src, struct obj_raw *raw,
-		      const Elf64_Shdr *sh, size_t n, uint32_t type)
+/* Entries in a compressed section. */
+static int load_packed_entries(const struct obj_source *src, struct obj_raw *raw,
+			       const Elf64_Shdr *table)
+{
+	_cleanup_free_ char *bytes = NULL;
+	struct obj_source inner = *src;
+	size_t len = 0;
+	int err = obj_read_section(src, table, OBJ_MAX_STRINGS, &bytes, &len);
+
+	if (err)
+		return err;
+	inner.fd = -1;
+	inner.bytes = bytes;
+	inner.size = len;
+	return obj_read_symbols(&inner, 0, len, &raw->sym, &raw->n);
+}
+
+static int load_entries(const struct obj_source *src, struct obj_raw *raw,
+			const Elf64_Shdr *table)
+{
+	if (table->sh_flags & SHF_COMPRESSED)
+		return load_packed_entries(src, raw, table);
+	return obj_read_symbols(src, table->sh_offset, table->sh_size, &raw->sym,
+				&raw->n);
+}
+
+int obj_load_table(const struct obj_source *src, struct obj_raw *raw,
+		   const Elf64_Shdr *sh, size_t n, uint32_t type)
 {
 	const Elf64_Shdr *table = find_section(sh, n, type), *strings;
 	int err;
@@ -226,14 +253,10 @@ static int load_table(const struct obj_source *src, struct obj_raw *raw,
 	if (!table || table->sh_link >= n)
 		return 0;
 	strings = &sh[table->sh_link];
-	if (strings->sh_type != SHT_STRTAB || strings->sh_size > OBJ_MAX_STRINGS)
+	if (strings->sh_type != SHT_STRTAB)
 		return 0;
-	err = obj_read_bytes(src, strings->sh_offset, strings->sh_size, &raw->str);
-	if (err)
-		return optional(err);
-	raw->strsz = strings->sh_size;
-	return optional(obj_read_symbols(src, table->sh_offset, table->sh_size, &raw->sym,
-					 &raw->n));
+	err = obj_read_section(src, strings, OBJ_MAX_STRINGS, &raw->str, &raw->strsz);
+	return optional(err ? err : load_entries(src, raw, table));
 }
 
 /* --- versions of .dynsym ---------------------------------------------------------- */
@@ -300,6 +323,21 @@ static int load_versions(const struct obj_source *src, struct obj *o,
 	return 0;
 }
 
+static int scan_note_sections(const struct obj_source *src, struct obj *o,
+			      const Elf64_Shdr *sh, size_t n)
+{
+	int err = 0, left = MAX_NOTE_SECTIONS;
+
+	for (size_t i = 0; !err && left && i < n; i++) {
+		if (sh[i].sh_type != SHT_NOTE)
+			continue;
+		left--;
+		err = scan_notes(src, o, sh[i].sh_offset, sh[i].sh_size,
+				 sh[i].sh_addralign);
+	}
+	return err;
+}
+
 static int load_sections(const struct obj_source *src, struct obj *o)
 {
 	_cleanup_free_ Elf64_Shdr *sh = NULL;
@@ -309,14 +347,17 @@ static int load_sections(const struct obj_source *src, struct obj *o)
 	if (!err)
 		err = keep_extents(o, sh, n);
 	if (!err)
-		err = load_table(src, &o->raw[0], sh, n, SHT_SYMTAB);
+		err = obj_load_table(src, &o->raw[0], sh, n, SHT_SYMTAB);
 	if (!err)
-		err = load_table(src, &o->raw[1], sh, n, SHT_DYNSYM);
+		err = obj_load_table(src, &o->raw[1], sh, n, SHT_DYNSYM);
 	if (!err)
 		err = load_versions(src, o, sh, n);
 	if (!err)
 		err = cfi_load_sections(src, o, sh, n);
-	return err;
+	if (!err)
+		err = obj_load_debug(src, o, sh, n);
+	/* A separate debug file has no segments to find them by. */
+	return err ? err : scan_note_sections(src, o, sh, n);
 }
 
 static int load_parts(struct obj_source *src, struct obj *o)
@@ -368,5 +409,7 @@ void obj_free(struct obj *o)
 	free(o->seg);
 	free(o->section);
 	free(o->version);
+	free(o->packed);
+	free(o->debuglink);
 	free(o);
 }

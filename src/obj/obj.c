@@ -32,7 +32,7 @@
  * .symtab before .dynsym for one and the same. Absolute and undefined symbols have no
  * address here.
  *
- * Not done here: separate debug files, .gnu_debugdata, demangling.
+ * Not done here: finding separate debug files (src/image), which are objs of their own.
  */
 #include "obj/file.h"
 
@@ -135,7 +135,9 @@ static int make_index(struct obj *o, const struct obj_index **ret)
 	pthread_mutex_lock(&o->lock);
 	x = atomic_load_explicit(&o->index, memory_order_relaxed);
 	if (!x) {
-		err = obj_index_new(o, &x);
+		err = obj_expand_debug(o);
+		if (!err)
+			err = obj_index_new(o, &x);
 		if (!err)
 			atomic_store_explicit(&o->index, x, memory_order_release);
 	}
@@ -267,11 +269,16 @@ int obj_lookup_name(struct obj *o, const char *name, struct obj_symbol *ret)
 
 int obj_iter(struct obj *o, enum obj_table table, obj_symbol_f *fn, void *arg)
 {
+	const struct obj_index *x;
 	const struct obj_raw *raw;
 	struct obj_symbol s;
+	int err;
 
 	if (table != OBJ_SYMTAB && table != OBJ_DYNSYM)
 		return -EINVAL;
+	err = o->packed ? get_index(o, &x) : 0; /* which expands it */
+	if (err)
+		return err;
 	raw = &o->raw[table - 1];
 	for (size_t i = 0; i < raw->n; i++) {
 		int stop;

@@ -64,6 +64,16 @@ const char *obj_soname(const struct obj *o); /* DT_SONAME, or NULL; valid as lon
 const struct obj_segment *obj_segments(const struct obj *o, size_t *ret_n); /* by vaddr */
 const uint8_t *obj_build_id(const struct obj *o, size_t *ret_len); /* NULL: none */
 
+/* Has the file a .symtab, its own or in .gnu_debugdata? Else a debug file may. */
+bool obj_has_symtab(const struct obj *o);
+
+/* What .gnu_debuglink names: a base name, and the CRC of that file. NULL: nothing. */
+const char *obj_debuglink(const struct obj *o, uint32_t *ret_crc);
+
+/* The CRC of everything that fd gives, by which .gnu_debuglink knows its file. -EFBIG:
+ * more than 256 MiB; -errno. fd is borrowed and not moved. */
+int obj_crc(int fd, uint32_t *ret);
+
 /*
  * The symbol of this name: defined ones only; `.symtab` before `.dynsym`, global before
  * weak before local. `name` may bear a version (`memcpy@GLIBC_2.14`): then only

@@ -51,6 +51,19 @@ int obj_read_dynamic(const struct obj_source *src, uint64_t off, uint64_t len,
 		     Elf64_Dyn **ret, size_t *ret_n);
 int obj_read_symbols(const struct obj_source *src, uint64_t off, uint64_t len,
 		     Elf64_Sym **ret, size_t *ret_n);
+/* The names of sections: a block with a NUL behind it. -ENOEXEC: there are none. */
+int obj_read_names(const struct obj_source *src, const Elf64_Ehdr *eh,
+		   const Elf64_Shdr *sh, size_t n, char **ret, size_t *ret_len);
+
+/* The first section of that name, or NULL: one is read, however many claim to be it. */
+const Elf64_Shdr *obj_find_named(const Elf64_Shdr *sh, size_t n, const char *names,
+				 size_t len, const char *name);
+
+/* The contents of a section of `limit` bytes at most with a NUL behind them, expanded
+ * where they are compressed (expand.h). -ENOTSUP: in a way that this build cannot. */
+int obj_read_section(const struct obj_source *src, const Elf64_Shdr *sh, uint64_t limit,
+		     char **ret, size_t *ret_len);
+
 int obj_read_halves(const struct obj_source *src, uint64_t off, size_t n, uint16_t **ret);
 
 #endif

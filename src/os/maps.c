@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,25 +204,11 @@ static int compare_file(int fd, const struct procfs_map *m)
 	return -ESTALE;
 }
 
-/*
- * The readable form of an O_PATH descriptor. The two steps are there because opening has
- * side effects on anything but a plain file: a device may act, a fifo may block for ever.
- */
-static int reopen_file(int path_fd)
-{
-	char path[32];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	return fd >= 0 ? fd : -errno;
-}
-
 static int open_if_same(int path_fd, const struct procfs_map *m)
 {
 	int err = compare_file(path_fd, m);
 
-	return err ? err : reopen_file(path_fd);
+	return err ? err : procfs_reopen(path_fd);
 }
 
 /*
@@ -244,27 +229,19 @@ static int open_map_file(pid_t pid, const struct procfs_map *m)
 /* path inside the process's own root; never outside it, never through a magic link. */
 static int open_rooted(int root, const char *path, const struct procfs_map *m)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = procfs_rooted(root, path);
 
-	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
-	return fd >= 0 ? open_if_same(fd, m) : -errno;
+	return fd >= 0 ? open_if_same(fd, m) : fd;
 }
 
 static int open_path(pid_t pid, const struct procfs_map *m)
 {
 	_cleanup_free_ char *literal = NULL;
-	_cleanup_close_ int root = -1;
-	char name[32];
+	_cleanup_close_ int root = procfs_root(pid);
 	int fd;
 
-	snprintf(name, sizeof(name), "/proc/%d/root", pid);
-	root = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
-		return procfs_errno(pid, 0);
+		return root;
 	fd = open_rooted(root, m->path, m);
 	if (fd >= 0 || !m->deleted)
 		return fd;

@@ -127,6 +127,17 @@ int procfs_readlink(pid_t pid, const char *name, char **ret_path);
  */
 int procfs_open_mapped(pid_t pid, const struct procfs_map *m);
 
+/* The root directory of pid as it sees it (O_PATH): a descriptor or -errno. */
+int procfs_root(pid_t pid);
+
+/*
+ * Opens (O_RDONLY | O_CLOEXEC) the plain file `path` as whoever has that root directory
+ * sees it: no link leads out of it. A descriptor; *ret_st (may be NULL) what it is.
+ * -ENXIO: it is a device, a fifo, a directory …; -errno.
+ */
+struct stat;
+int procfs_open_inside(int root, const char *path, struct stat *ret_st);
+
 /*
  * The file that is mapped at addr: its path (the caller's to free), and where the
  * mappings of it that lie there without a gap begin and end. Costs a few µs however many

@@ -20,6 +20,17 @@ int procfs_open(pid_t pid, pid_t tid, const char *name);
  * gone. */
 int procfs_errno(pid_t pid, pid_t tid);
 
+/* O_PATH descriptor of a path inside the directory `root` (procfs_root()), never through
+ * a magic link; or -errno. */
+int procfs_rooted(int root, const char *path);
+
+/*
+ * The readable form of an O_PATH descriptor of a plain file, or -errno. The two steps are
+ * there because opening has side effects on anything else: a device may act, a fifo may
+ * block for ever.
+ */
+int procfs_reopen(int path_fd);
+
 /* Everything that fd gives, NUL behind it; `first` bytes assumed, -E2BIG over
  * `limit` (about). */
 int procfs_read_all(int fd, size_t first, size_t limit, char **ret_buf, size_t *ret_len);

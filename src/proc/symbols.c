@@ -184,7 +184,9 @@ static int iterate(struct image *im, struct iteration *it, int which)
 	struct obj *o;
 	int rc = image_object_obj(im, it->object, &o);
 
-	return rc ? handle_fail(rc) : obj_iter(o, (enum obj_table)which, visit, it);
+	if (rc)
+		return handle_fail(rc);
+	return image_object_iter(im, it->object, (enum obj_table)which, visit, it);
 }
 
 int Pxsymbol_iter(struct ps_prochandle *P, Lmid_t lmid, const char *obj, int which,

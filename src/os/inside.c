@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files as a process sees them: paths inside its root directory, which links do not lead
+ * out of (openat2(2), RESOLVE_IN_ROOT; Linux 5.6).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "os/procfs_read.h"
+#include "util/scope.h"
+
+int procfs_root(pid_t pid)
+{
+	char name[32];
+	int fd;
+
+	snprintf(name, sizeof(name), "/proc/%d/root", pid);
+	fd = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd >= 0 ? fd : procfs_errno(pid, 0);
+}
+
+int procfs_rooted(int root, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+	return fd >= 0 ? fd : -errno;
+}
+
+int procfs_reopen(int path_fd)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return fd >= 0 ? fd : -errno;
+}
+
+int procfs_open_inside(int root, const char *path, struct stat *ret_st)
+{
+	_cleanup_close_ int fd = procfs_rooted(root, path);
+	struct stat st;
+	int file;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -ENXIO;
+	file = procfs_reopen(fd);
+	if (file >= 0 && ret_st)
+		*ret_st = st;
+	return file;
+}

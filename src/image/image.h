@@ -7,6 +7,7 @@
 #ifndef PGRAB_IMAGE_IMAGE_H
 #define PGRAB_IMAGE_IMAGE_H
 
+#include "obj/lines.h"
 #include "obj/obj.h"
 #include "os/procfs.h"
 #include "rtld/rtld.h"
@@ -112,6 +113,12 @@ void image_open_all(struct image *im);
  */
 int image_object_iter(struct image *im, const struct image_object *o,
 		      enum obj_table table, obj_symbol_f *fn, void *arg);
+
+/*
+ * Where the instruction at addr comes from, innermost inlined function first: at most
+ * OBJ_MAX_PLACES. Strings are valid as long as the image. -ENOENT: not known; -ENOTSUP.
+ */
+int image_places(struct image *im, uint64_t addr, struct obj_place *ret, size_t *ret_n);
 
 /* A symbol and where it stands. */
 struct image_symbol {

@@ -17,6 +17,8 @@ struct image_slot {
 	const char *link_name;       /* l_name, or ""; in image.names */
 	_Atomic(struct obj *) debug; /* its separate debug file; holds a reference */
 	atomic_bool debug_known;     /* it has been looked for, or is not needed */
+	struct obj *lines; /* file or debug, whichever has DWARF; borrowed; under lock */
+	int lines_err;     /* why neither has, for good; under lock */
 };
 
 struct image {

@@ -14,7 +14,7 @@
  * What somebody refers to stays. What nobody refers to stays too, up to OBJ_IDLE_LIMIT
  * objs, the least recently released going first: a short-lived session on a process
  * like the last one then reads nothing. 64 objs are what two or three common programs
- * map; with symbols, 0.1 to 0.5 MB each.
+ * map; with symbols, 0.1 to 0.5 MB each. One whose DWARF has been read goes at once.
  */
 #include "obj/file.h"
 
@@ -296,7 +296,11 @@ void obj_unref(struct obj *o)
 		return;
 	pthread_mutex_lock(&lock);
 	if (atomic_fetch_sub(&o->refs, 1) == 1) {
-		if (o->cached) {
+		if (o->cached && o->lines) {
+			drop_entries(o);
+			o->older = NULL;
+			gone = o;
+		} else if (o->cached) {
 			push_idle(o);
 			gone = evict(OBJ_IDLE_LIMIT);
 		} else {

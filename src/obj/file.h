@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "obj/cfi_inside.h"
+#include "obj/lines.h"
 #include "obj/obj.h"
 #include "obj/read.h"
 
@@ -94,7 +95,10 @@ struct obj {
 	char *debuglink;    /* .gnu_debuglink: a base name, or NULL; owned */
 	uint32_t debug_crc; /* of the file that it names */
 
-	pthread_mutex_t lock;              /* whoever makes the index */
+	struct obj_lines *lines; /* its DWARF, once asked for; under lock; owned */
+	int lines_err;           /* why there is none, for good; under lock */
+
+	pthread_mutex_t lock; /* whoever makes the index, or looks at lines */
 	_Atomic(struct obj_index *) index; /* NULL until the first look-up; owned */
 };
 

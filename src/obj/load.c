@@ -409,6 +409,7 @@ void obj_free(struct obj *o)
 	free(o->seg);
 	free(o->section);
 	free(o->version);
+	obj_lines_free(o->lines);
 	free(o->packed);
 	free(o->debuglink);
 	free(o);

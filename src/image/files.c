@@ -126,4 +126,5 @@ void image_open_all(struct image *im)
 		if (!image_object_obj(im, &im->objects[i], &file))
 			image_object_debug(im, &im->objects[i], file);
 	}
+	image_open_jit(im);
 }

@@ -250,6 +250,7 @@ static void free_image(struct image *im)
 		obj_unref(atomic_load(&im->slots[i].debug));
 	}
 	pthread_mutex_destroy(&im->lock);
+	jit_map_free(atomic_load(&im->jit));
 	free(im->vdso);
 	free(im->names);
 	free(im->slots);

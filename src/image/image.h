@@ -7,6 +7,7 @@
 #ifndef PGRAB_IMAGE_IMAGE_H
 #define PGRAB_IMAGE_IMAGE_H
 
+#include "image/jit.h"
 #include "obj/lines.h"
 #include "obj/obj.h"
 #include "os/procfs.h"
@@ -128,6 +129,13 @@ struct image_symbol {
 
 /* The symbol that holds addr. 0, -ENOENT. */
 int image_lookup_addr(struct image *im, uint64_t addr, struct image_symbol *ret);
+
+/* Is addr in executable memory that belongs to no object? Then a perf map may name it. */
+bool image_is_code(const struct image *im, uint64_t addr);
+
+/* The compiled code there, by the perf map as it was at the first such question. 0,
+ * -ENOENT. */
+int image_lookup_jit(struct image *im, uint64_t addr, struct jit_code *ret);
 
 /*
  * The symbol `name` in the object `oname` (NULL: every object in order, the program

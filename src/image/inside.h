@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "image/image.h"
+#include "image/jit.h"
 
 /* What an object keeps besides what its users see. */
 struct image_slot {
@@ -30,13 +31,15 @@ struct image {
 	struct image_map *maps; /* nmaps, by address; owned */
 	uint64_t *starts;       /* their starts, which a search runs over; owned */
 	size_t nmaps;           /* how many */
-	struct image_object *objects; /* nobjects, in order; owned */
-	struct image_slot *slots;     /* nobjects, parallel; owned */
-	size_t nobjects;              /* how many */
-	char *names;                  /* link-map names, one after the other; owned */
-	char *vdso;                   /* contents of the vDSO, or NULL; owned */
-	size_t vdso_len;              /* bytes */
-	pthread_mutex_t lock;         /* whoever opens a file */
+	struct image_object *objects;  /* nobjects, in order; owned */
+	struct image_slot *slots;      /* nobjects, parallel; owned */
+	size_t nobjects;               /* how many */
+	char *names;                   /* link-map names, one after the other; owned */
+	char *vdso;                    /* contents of the vDSO, or NULL; owned */
+	size_t vdso_len;               /* bytes */
+	_Atomic(struct jit_map *) jit; /* names of compiled code, once asked for; owned */
+	atomic_bool jit_known;         /* they have been looked for */
+	pthread_mutex_t lock;          /* whoever opens a file */
 };
 
 /* Mappings of one file that were mapped together: an object, or a file mapped as data. */
@@ -95,6 +98,9 @@ int image_open_file(const struct image_origin *origin, void *arg, pid_t pid,
  */
 int image_find_debug(struct image *im, const struct image_object *o, struct obj *file,
 		     int *ret_fd, struct obj **ret);
+
+/* Reads the perf map now, where there may be code that it names. (jit.c) */
+void image_open_jit(struct image *im);
 
 /* The symbols of o that are elsewhere, or NULL; the image holds the reference. Looked for
  * at the first call. (debug.c) */

@@ -24,10 +24,10 @@ int procfs_root(pid_t pid)
 	return fd >= 0 ? fd : procfs_errno(pid, 0);
 }
 
-int procfs_rooted(int root, const char *path)
+int procfs_rooted(int root, const char *path, int flags)
 {
 	struct open_how how = {
-		.flags = O_PATH | O_CLOEXEC,
+		.flags = (uint64_t)(O_PATH | O_CLOEXEC | flags),
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
 	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
@@ -45,9 +45,9 @@ int procfs_reopen(int path_fd)
 	return fd >= 0 ? fd : -errno;
 }
 
-int procfs_open_inside(int root, const char *path, struct stat *ret_st)
+static int open_plain(int root, const char *path, int flags, struct stat *ret_st)
 {
-	_cleanup_close_ int fd = procfs_rooted(root, path);
+	_cleanup_close_ int fd = procfs_rooted(root, path, flags);
 	struct stat st;
 	int file;
 
@@ -61,4 +61,14 @@ int procfs_open_inside(int root, const char *path, struct stat *ret_st)
 	if (file >= 0 && ret_st)
 		*ret_st = st;
 	return file;
+}
+
+int procfs_open_inside(int root, const char *path, struct stat *ret_st)
+{
+	return open_plain(root, path, 0, ret_st);
+}
+
+int procfs_open_itself(int root, const char *path, struct stat *ret_st)
+{
+	return open_plain(root, path, O_NOFOLLOW, ret_st);
 }

@@ -229,7 +229,7 @@ static int open_map_file(pid_t pid, const struct procfs_map *m)
 /* path inside the process's own root; never outside it, never through a magic link. */
 static int open_rooted(int root, const char *path, const struct procfs_map *m)
 {
-	_cleanup_close_ int fd = procfs_rooted(root, path);
+	_cleanup_close_ int fd = procfs_rooted(root, path, 0);
 
 	return fd >= 0 ? open_if_same(fd, m) : fd;
 }

@@ -138,6 +138,9 @@ int procfs_root(pid_t pid);
 struct stat;
 int procfs_open_inside(int root, const char *path, struct stat *ret_st);
 
+/* The same of a path whose last part is no link (-ENXIO). */
+int procfs_open_itself(int root, const char *path, struct stat *ret_st);
+
 /*
  * The file that is mapped at addr: its path (the caller's to free), and where the
  * mappings of it that lie there without a gap begin and end. Costs a few µs however many

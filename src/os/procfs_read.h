@@ -21,8 +21,8 @@ int procfs_open(pid_t pid, pid_t tid, const char *name);
 int procfs_errno(pid_t pid, pid_t tid);
 
 /* O_PATH descriptor of a path inside the directory `root` (procfs_root()), never through
- * a magic link; or -errno. */
-int procfs_rooted(int root, const char *path);
+ * a magic link; or -errno. flags: O_NOFOLLOW or 0. */
+int procfs_rooted(int root, const char *path, int flags);
 
 /*
  * The readable form of an O_PATH descriptor of a plain file, or -errno. The two steps are

@@ -13,8 +13,6 @@
 
 #include "proc/handle.h"
 
-#define JIT_MODULE "[jit]"
-
 /* Text on its way into a caller's buffer. */
 struct text {
 	char *buf;   /* size bytes */
@@ -61,30 +59,16 @@ struct place {
 	bool named;              /* a symbol holds it */
 };
 
-static void look_up(struct place *p, uint64_t addr)
-{
-	const struct image_object *o = image_object_at(p->image, addr);
-
-	p->named = !image_lookup_addr(p->image, addr, &p->sym);
-	if (o)
-		p->module = o->name;
-	else if (p->named)
-		p->module = JIT_MODULE;
-}
-
 static struct place find_place(struct ps_prochandle *P, uint64_t addr)
 {
 	struct place p = { .image = maps_take(P) };
-	struct image *newer;
+	const struct image_object *o;
 
 	if (!p.image)
 		return p;
-	look_up(&p, addr);
-	if (p.module || !(newer = maps_take_fresh(P, p.image)))
-		return p;
-	image_unref(p.image);
-	p.image = newer;
-	look_up(&p, addr);
+	p.named = !symbols_at(P, addr, &p.image, &p.sym);
+	o = p.named ? p.sym.object : image_object_at(p.image, addr);
+	p.module = o ? o->name : NULL;
 	return p;
 }
 

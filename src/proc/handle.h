@@ -111,7 +111,7 @@ struct ps_prochandle {
 	struct image *lent_image; /* what prsyminfo strings point into */
 };
 
-/* --- handle.c --- */
+/* --- handle.c --------------------------------------------------------------------- */
 struct ps_prochandle *
 handle_new(pid_t pid,
 	   int pidfd); /* takes pidfd; NULL: no memory, pidfd is the caller's */
@@ -122,7 +122,7 @@ void handle_sleep(struct ps_prochandle *P,
 		  const struct timespec *end); /* on the condition; NULL: for ever */
 int handle_fail(int err);                      /* sets errno from 0 or -errno; 0 or -1 */
 
-/* --- live_ops: with the lock held --- */
+/* --- live_ops: with the lock held ------------------------------------------------- */
 bool live_alive(const struct ps_prochandle *P);
 void live_look(struct ps_prochandle *P);
 void live_count(struct ps_prochandle *P);
@@ -135,12 +135,12 @@ int live_exe(struct ps_prochandle *P, char **ret);
 int live_lwps(struct ps_prochandle *P, lwpstatus_t **ret, size_t *ret_n);
 int live_regs(struct ps_prochandle *P, lwpid_t lwp, arch_regs_t *ret);
 
-/* --- dead.c --- */
+/* --- dead.c ----------------------------------------------------------------------- */
 void dead_status(struct ps_prochandle *P); /* what the core says, once */
 const struct core_lwp *dead_lwp(const struct ps_prochandle *P, lwpid_t lwp); /* or NULL */
 extern const struct image_origin dead_origin; /* of a struct core */
 
-/* --- drive.c: call with the lock held --- */
+/* --- drive.c: call with the lock held --------------------------------------------- */
 void drive_apply(struct ps_prochandle *P, const struct hold_event *ev);
 void drive_lost(struct ps_prochandle *P);
 void drive_running(struct ps_prochandle *P);  /* the keeper has set it running */
@@ -150,24 +150,24 @@ void drive_poll(struct ps_prochandle *P); /* what is there, without waiting; bar
 int drive_wait(struct ps_prochandle *P, bool (*done)(struct ps_prochandle *, void *),
 	       void *arg, unsigned msec);
 
-/* --- lwpctl.c: with the lock held --- */
+/* --- lwpctl.c: with the lock held ------------------------------------------------- */
 void lwpctl_apply(struct ps_prochandle *P, const struct hold_event *ev);
 void lwpctl_orphan(struct ps_prochandle *P); /* P is about to be freed */
 
-/* --- text.c: with the lock held --- */
+/* --- text.c: with the lock held --------------------------------------------------- */
 /* bytes were read from addr, our traps hidden: puts what the file has there in the place
  * of somebody else's trap. */
 void text_original(struct ps_prochandle *P, uint64_t addr, uint8_t *bytes, size_t n);
 
-/* --- memory.c: with the lock held --- */
+/* --- memory.c: with the lock held ------------------------------------------------- */
 struct mem memory_seam(struct ps_prochandle *P);
 ssize_t memory_read(struct ps_prochandle *P, uint64_t addr, void *buf, size_t len);
 int memory_rehome(struct ps_prochandle *P); /* after an -ESRCH: through another thread */
 
-/* --- bkpt.c: with the lock held --- */
+/* --- bkpt.c: with the lock held --------------------------------------------------- */
 void bkpt_forget(struct ps_prochandle *P); /* the address space has gone */
 
-/* --- data.c, maps.c: with the lock held --- */
+/* --- data.c, maps.c: with the lock held ------------------------------------------- */
 const auxv_t *data_auxv(struct ps_prochandle *P);
 uint64_t data_auxval(struct ps_prochandle *P, uint64_t type); /* 0 when there is none */
 struct rtld *maps_rtld(struct ps_prochandle *P);
@@ -185,12 +185,19 @@ long maps_lmid(Lmid_t lmid);
 const char *
 maps_object_name(const char *obj); /* PR_OBJ_* to the image's names; NULL every */
 
-/* --- identity.c: with the lock held --- */
+/* --- symbols.c -------------------------------------------------------------------- */
+#define JIT_MODULE "[jit]" /* the module of compiled code */
+/* The symbol that holds addr; *im becomes a newer snapshot where that is needed. 0,
+ * -ENOENT. */
+int symbols_at(struct ps_prochandle *P, uint64_t addr, struct image **im,
+	       struct image_symbol *ret);
+
+/* --- identity.c: with the lock held ----------------------------------------------- */
 void identity_note(struct ps_prochandle *P); /* this exec it is */
 void identity_renew(
 	struct ps_prochandle *P); /* read-only: forgets what an exec has ended */
 
-/* --- errors.c --- */
+/* --- errors.c --------------------------------------------------------------------- */
 void errors_clear(void);
 void errors_detail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int errors_grab(pid_t pid, int err,

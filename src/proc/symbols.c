@@ -91,21 +91,63 @@ static void copy_name(const char *name, char *buf, size_t size)
 	buf[len] = '\0';
 }
 
+/* What an object of no file has for an object. */
+static const struct image_object jit_object = { .path = JIT_MODULE, .name = JIT_MODULE };
+
+/* Compiled code as a symbol. */
+static int lookup_code(struct image *im, uint64_t addr, struct image_symbol *ret)
+{
+	struct jit_code code;
+	int rc = image_lookup_jit(im, addr, &code);
+
+	if (rc)
+		return rc;
+	*ret = (struct image_symbol){
+		.object = &jit_object,
+		.s = { .name = code.name,
+		       .table = OBJ_SYMTAB,
+		       .sym = { .st_value = code.start,
+				.st_size = code.size,
+				.st_shndx = SHN_ABS,
+				.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC) } },
+	};
+	return 0;
+}
+
+static int by_addr(struct image *im, uint64_t addr, struct image_symbol *ret)
+{
+	int rc = image_lookup_addr(im, addr, ret);
+
+	return rc ? lookup_code(im, addr, ret) : 0;
+}
+
+int symbols_at(struct ps_prochandle *P, uint64_t addr, struct image **im,
+	       struct image_symbol *ret)
+{
+	int rc = by_addr(*im, addr, ret);
+	struct image *newer;
+
+	/* Code may have been loaded since, or compiled. */
+	if (!rc || (image_map_at(*im, addr) && !image_is_code(*im, addr)))
+		return rc;
+	newer = maps_take_fresh(P, *im);
+	if (!newer)
+		return rc;
+	image_unref(*im);
+	*im = newer;
+	return by_addr(newer, addr, ret);
+}
+
 int Pxlookup_by_addr(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size,
 		     GElf_Sym *symp, prsyminfo_t *sip)
 {
-	struct image *im = maps_take(P), *newer;
+	struct image *im = maps_take(P);
 	struct image_symbol s;
 	int rc;
 
 	if (!im)
 		return -1;
-	rc = image_lookup_addr(im, addr, &s);
-	if (rc && !image_map_at(im, addr) && (newer = maps_take_fresh(P, im))) {
-		image_unref(im);
-		im = newer;
-		rc = image_lookup_addr(im, addr, &s);
-	}
+	rc = symbols_at(P, addr, &im, &s);
 	if (!rc) {
 		*symp = s.s.sym;
 		copy_name(s.s.name, buf, size);
@@ -122,7 +164,7 @@ int Plookup_by_addr(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t s
 	return Pxlookup_by_addr(P, addr, buf, size, symp, NULL);
 }
 
-/* --- iteration ---------------------------------------------------------------------- */
+/* --- iteration -------------------------------------------------------------------- */
 
 /* What the callbacks of one iteration share. */
 struct iteration {

@@ -37,7 +37,7 @@ typedef unsigned long prgreg_t; /* one register */
 
 struct ps_prochandle; /* the handle */
 
-/* --- states and flags --------------------------------------------------------------- */
+/* --- states and flags ------------------------------------------------------------- */
 
 #define PS_RUN    1 /* running */
 #define PS_STOP   2 /* stopped, by us or by somebody else */
@@ -116,7 +116,7 @@ struct ps_prochandle; /* the handle */
 #define G_ELF     (-15) /* not a core, or not an ELF file, or a damaged one */
 #define G_AOUT    (-16) /* not the program that the core is of */
 
-/* --- data --------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------- */
 
 /* One LWP. */
 typedef struct lwpstatus {
@@ -214,7 +214,7 @@ typedef struct prsyminfo {
 	unsigned prs_table;     /* PR_SYMTAB or PR_DYNSYM */
 } prsyminfo_t;
 
-/* --- create, grab, release ---------------------------------------------------------- */
+/* --- create, grab, release -------------------------------------------------------- */
 
 /*
  * Creates a process and holds it, stopped at its first instruction after exec.
@@ -320,7 +320,7 @@ void Prelease(struct ps_prochandle *P, int flags);
  * descriptors (last-close flags apply). Pfree(3PROC). */
 void Pfree(struct ps_prochandle *P);
 
-/* --- state -------------------------------------------------------------------------- */
+/* --- state ------------------------------------------------------------------------ */
 
 /* PS_RUN … of the victim as last seen. */
 int Pstate(struct ps_prochandle *P);
@@ -388,7 +388,7 @@ int Pclearfault(struct ps_prochandle *P);
 int Psignal(struct ps_prochandle *P, int sig, int stop);
 int Pfault(struct ps_prochandle *P, int fault, int stop);
 
-/* --- memory, registers, breakpoints ------------------------------------------------ */
+/* --- memory, registers, breakpoints ----------------------------------------------- */
 
 /* Reads len bytes at addr; returns how many (short where memory ends), -1 when none. Our
  * breakpoints do not show. */
@@ -458,7 +458,7 @@ int Pxecwapt(struct ps_prochandle *P, const prwatch_t *wp);
 /* What an errno of Psetwapt() means: a sentence without a full stop. Static. */
 const char *Pwapt_error(int err);
 
-/* --- LWPs -------------------------------------------------------------------------- */
+/* --- LWPs ------------------------------------------------------------------------- */
 
 /* Called for one LWP; non-zero ends the iteration and is returned. `st` during the call
  * only. */
@@ -471,7 +471,7 @@ int Plwp_iter(struct ps_prochandle *P, proc_lwp_f *fn, void *arg);
 int Plwp_getregs(struct ps_prochandle *P, lwpid_t lwp, prgregset_t regs);
 int Plwp_setregs(struct ps_prochandle *P, lwpid_t lwp, const prgregset_t regs);
 
-/* --- one LWP ------------------------------------------------------------------------ */
+/* --- one LWP ---------------------------------------------------------------------- */
 
 struct ps_lwphandle; /* one LWP of a controlled process; ends with Lfree() */
 
@@ -542,7 +542,7 @@ void Lsync(struct ps_lwphandle *L);
  */
 int Lstack(struct ps_lwphandle *L, stack_t *stkp);
 
-/* --- stacks ------------------------------------------------------------------------- */
+/* --- stacks ----------------------------------------------------------------------- */
 
 /* Called for one frame: the registers known of it (R_PC, R_SP, R_FP), argc 0. Non-zero
  * ends. */
@@ -563,7 +563,7 @@ int Pstack_iter(struct ps_prochandle *P, const prgregset_t regs, proc_stack_f *f
  * Plwp_getregs(). Linux addition. */
 int Pstack_lwp(struct ps_prochandle *P, lwpid_t lwp, proc_stack_f *fn, void *arg);
 
-/* --- captures ----------------------------------------------------------------------- */
+/* --- captures --------------------------------------------------------------------- */
 
 /*
  * The registers and stacks of all LWPs at one instant, copied: they are walked and named
@@ -656,7 +656,7 @@ int Pcapture_notes(const ps_capture_t *c);
 
 void Pcapture_free(ps_capture_t *c); /* NULL: nothing */
 
-/* --- system calls made by the victim ------------------------------------------------ */
+/* --- system calls made by the victim ---------------------------------------------- */
 
 /*
  * The victim must be stopped under control (EBUSY; EBADF on a read-only handle, and for
@@ -756,7 +756,7 @@ int pr_exit(struct ps_prochandle *P, int status);
 /* The representative LWP ends. 0. */
 int pr_lwp_exit(struct ps_prochandle *P);
 
-/* --- mappings, objects, symbols ---------------------------------------------------- */
+/* --- mappings, objects, symbols --------------------------------------------------- */
 
 /* Called for one mapping; name: path of its file, [heap] …, or NULL. Non-zero ends. */
 typedef int proc_map_f(void *arg, const prmap_t *map, const char *name);
@@ -816,7 +816,7 @@ int Psymbol_iter(struct ps_prochandle *P, const char *obj, int which, int mask,
 int Pxsymbol_iter(struct ps_prochandle *P, Lmid_t lmid, const char *obj, int which,
 		  int mask, proc_xsym_f *fn, void *arg);
 
-/* --- names and places for people ---------------------------------------------------- */
+/* --- names and places for people -------------------------------------------------- */
 
 /*
  * The readable form of a C++ (Itanium ABI), Rust (v0 and legacy) or D name into buf, cut
@@ -849,6 +849,17 @@ typedef int proc_source_f(void *arg, const prsource_t *src);
  */
 int Psource_iter(struct ps_prochandle *P, uintptr_t addr, proc_source_f *fn, void *arg);
 
+/*
+ * Asks debuginfod(8) for the debug files of objects that have no .symtab and no debug
+ * file here: the servers of DEBUGINFOD_URLS, one object after the other, until msec have
+ * passed (which the client notices within a second). Nothing else ever asks them. How
+ * many have come; -1 with EBUSY (the victim stands still for us: it would for as long),
+ * ENOTSUP (libdebuginfod.so.1 cannot be opened). For the snapshot that there is now: call
+ * it again after a dlopen, what came once is in the client's cache. Blocks; other
+ * threads' look-ups go on.
+ */
+int Pdebuginfod(struct ps_prochandle *P, unsigned msec);
+
 /* How an address came about, for Pfmt_frame(). */
 #define PR_FRAME_EXACT  0 /* an instruction, or data */
 #define PR_FRAME_RETURN 1 /* where a call comes back to: its function is the caller's */
@@ -875,7 +886,7 @@ size_t Pfmt_umod(struct ps_prochandle *P, uintptr_t addr, char *buf, size_t size
 size_t Pfmt_ustack(struct ps_prochandle *P, const uintptr_t *pcs, size_t n, char *buf,
 		   size_t size);
 
-/* --- environment, auxiliary vector ------------------------------------------------- */
+/* --- environment, auxiliary vector ------------------------------------------------ */
 
 /* Called for one string of the environment as it was at exec; addr 0 when not known. */
 typedef int proc_env_f(void *arg, struct ps_prochandle *P, uintptr_t addr,
@@ -903,7 +914,7 @@ long Pgetauxval(struct ps_prochandle *P, int type); /* the value, or -1 */
 /* lent, AT_NULL at the end; NULL */
 const auxv_t *Pgetauxvec(struct ps_prochandle *P);
 
-/* --- arguments and names ----------------------------------------------------------- */
+/* --- arguments and names ---------------------------------------------------------- */
 
 #define PR_ARG_PIDS 0x1 /* a process id or /proc/PID */
 
@@ -927,7 +938,7 @@ int proc_str2sig(const char *name, int *sig);
 int proc_str2sys(const char *name, int *nr);
 int proc_str2flt(const char *name, int *fault);
 
-/* --- about the library ------------------------------------------------------------- */
+/* --- about the library ------------------------------------------------------------ */
 
 /* Version of the library, as "0.1.0"; static. Linux addition. */
 const char *pgrab_version(void);

@@ -55,6 +55,11 @@ static int compare_ids(const struct obj *a, const struct obj *b)
 	return nx != ny || memcmp(x, y, nx) != 0;
 }
 
+bool image_same_id(const struct obj *a, const struct obj *b)
+{
+	return compare_ids(a, b) == 0;
+}
+
 static bool fits(const struct search *s, const struct obj *debug, int fd,
 		 enum named named)
 {

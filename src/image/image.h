@@ -121,6 +121,14 @@ int image_object_iter(struct image *im, const struct image_object *o,
  */
 int image_places(struct image *im, uint64_t addr, struct obj_place *ret, size_t *ret_n);
 
+/*
+ * Asks debuginfod's servers (DEBUGINFOD_URLS) for the debug file of every object that has
+ * no .symtab, for msec at most (and the second that the library takes to notice): how
+ * many have come. -ENOTSUP: libdebuginfod is not there. Any thread; look-ups go on
+ * meanwhile.
+ */
+int image_fetch_debug(struct image *im, unsigned msec);
+
 /* A symbol and where it stands. */
 struct image_symbol {
 	struct obj_symbol s; /* s.sym.st_value is an address in the process */

@@ -102,6 +102,9 @@ int image_find_debug(struct image *im, const struct image_object *o, struct obj 
 /* Reads the perf map now, where there may be code that it names. (jit.c) */
 void image_open_jit(struct image *im);
 
+/* Do both say a build-id, and the same? (debug.c) */
+bool image_same_id(const struct obj *a, const struct obj *b);
+
 /* The symbols of o that are elsewhere, or NULL; the image holds the reference. Looked for
  * at the first call. (debug.c) */
 struct obj *image_object_debug(struct image *im, const struct image_object *o,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Places in the source, out of the snapshot; told without a lock. */
+/* Places in the source, out of the snapshot, told without a lock; debug files from
+ * far. */
 #include <errno.h>
 
 #include "obj/lines.h"
@@ -40,4 +41,23 @@ int Psource_iter(struct ps_prochandle *P, uintptr_t addr, proc_source_f *fn, voi
 	rc = rc ? handle_fail(rc) : tell(place, n, fn, arg);
 	image_unref(im);
 	return rc;
+}
+
+int Pdebuginfod(struct ps_prochandle *P, unsigned msec)
+{
+	struct image *im;
+	bool stopped;
+	int rc;
+
+	handle_lock(P);
+	stopped = P->hold && P->state == PS_STOP;
+	handle_unlock(P);
+	if (stopped)
+		return handle_fail(-EBUSY);
+	im = maps_take(P);
+	if (!im)
+		return -1;
+	rc = image_fetch_debug(im, msec);
+	image_unref(im);
+	return rc < 0 ? handle_fail(rc) : rc;
 }

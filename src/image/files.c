@@ -35,7 +35,7 @@ static int open_object(struct image *im, const struct image_object *o, struct ob
 	_cleanup_close_ int fd = -1;
 
 	if (!m->inode)
-		return im->vdso ? obj_get_bytes(im->vdso, im->vdso_len, ret) : -ENOENT;
+		return im->vdso ? obj_get_common(im->vdso, im->vdso_len, ret) : -ENOENT;
 	fd = image_open_file(im->origin, im->origin_arg, im->pid, m);
 	return fd >= 0 ? obj_get_fd(fd, ret) : fd;
 }

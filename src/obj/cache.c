@@ -13,7 +13,8 @@
  *
  * What somebody refers to stays. What nobody refers to stays too, up to OBJ_IDLE_LIMIT
  * objs, the least recently released going first: a short-lived session on a process
- * like the last one then reads nothing. 64 objs are what two or three common programs
+ * like the last one then reads nothing. They are bounded in number and in bytes. 64 objs
+ * are what two or three common programs
  * map; with symbols, 0.1 to 0.5 MB each. One whose DWARF has been read goes at once.
  */
 #include "obj/file.h"
@@ -40,6 +41,14 @@ static size_t entries_size;     /* how many fit; under lock */
 static struct obj *idle_newest; /* objs without references, by release; under lock */
 static struct obj *idle_oldest; /* the other end; under lock */
 static size_t nidle;            /* how many; under lock */
+static size_t idle_bytes;       /* what they take; under lock */
+static ino_t nshared;           /* objs of no file so far; under lock */
+
+#define NO_FILE ((dev_t)-1) /* a device that no file is on */
+
+enum {
+	MAX_ENTRIES = 16384, /* files; more of what is there already go without */
+};
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
 {
@@ -64,6 +73,8 @@ static void push_idle(struct obj *o)
 		idle_oldest = o;
 	idle_newest = o;
 	nidle++;
+	o->weight = obj_weight(o);
+	idle_bytes += o->weight;
 }
 
 static void remove_idle(struct obj *o)
@@ -78,6 +89,7 @@ static void remove_idle(struct obj *o)
 		idle_oldest = o->newer;
 	o->newer = o->older = NULL;
 	nidle--;
+	idle_bytes -= o->weight;
 }
 
 /* A reference on a cached obj, which may be idle. */
@@ -99,13 +111,13 @@ static void drop_entries(const struct obj *o)
 	nentries = kept;
 }
 
-/* Takes idle objs beyond `limit` out of the cache: a list through `older`, to be
- * freed. */
-static struct obj *evict(size_t limit)
+/* Takes idle objs beyond `limit` in number, or `bytes`, out of the cache: a list through
+ * `older`, to be freed. */
+static struct obj *evict(size_t limit, size_t bytes)
 {
 	struct obj *gone = NULL;
 
-	while (nidle > limit) {
+	while (nidle > limit || idle_bytes > bytes) {
 		struct obj *o = idle_oldest;
 
 		remove_idle(o);
@@ -227,6 +239,8 @@ static bool add_entry(struct obj *o, const struct stat *st)
 		if (is_entry_of(&entries[i], st))
 			return true;
 	}
+	if (o->cached && nentries >= MAX_ENTRIES)
+		return false;
 	if (nentries == entries_size) {
 		size_t bigger = entries_size ? entries_size * 2 : 64;
 		struct entry *moved = realloc(entries, bigger * sizeof(*entries));
@@ -247,6 +261,16 @@ static bool add_entry(struct obj *o, const struct stat *st)
 	return true;
 }
 
+struct obj *obj_cache_share(struct obj *o)
+{
+	struct stat st = { .st_dev = NO_FILE, .st_size = (off_t)o->size };
+
+	pthread_mutex_lock(&lock);
+	st.st_ino = ++nshared;
+	pthread_mutex_unlock(&lock);
+	return obj_cache_add(o, &st);
+}
+
 struct obj *obj_cache_add(struct obj *o, const struct stat *st)
 {
 	struct obj *equal;
@@ -255,8 +279,10 @@ struct obj *obj_cache_add(struct obj *o, const struct stat *st)
 	equal = find_equal(o, st);
 	if (equal)
 		revive(equal);
-	if (add_entry(equal ? equal : o, st) && !equal)
-		o->cached = true;
+	if (!equal)
+		o->cached = add_entry(o, st);
+	else if (st->st_dev != NO_FILE) /* that is never asked for by its place */
+		add_entry(equal, st);
 	pthread_mutex_unlock(&lock);
 	if (!equal)
 		return o;
@@ -302,7 +328,7 @@ void obj_unref(struct obj *o)
 			gone = o;
 		} else if (o->cached) {
 			push_idle(o);
-			gone = evict(OBJ_IDLE_LIMIT);
+			gone = evict(OBJ_IDLE_LIMIT, OBJ_IDLE_BYTES);
 		} else {
 			o->older = NULL;
 			gone = o;
@@ -322,12 +348,36 @@ size_t obj_cache_idle(void)
 	return n;
 }
 
+/* Does a former entry have the same obj? */
+static bool is_repeated(size_t i)
+{
+	for (size_t k = 0; k < i; k++) {
+		if (entries[k].o == entries[i].o)
+			return true;
+	}
+	return false;
+}
+
+size_t obj_cache_bytes(void)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; i < nentries; i++) {
+		if (!is_repeated(i))
+			n += obj_weight(entries[i].o);
+	}
+	n += entries_size * sizeof(*entries);
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
 void obj_cache_trim(void)
 {
 	struct obj *gone;
 
 	pthread_mutex_lock(&lock);
-	gone = evict(0);
+	gone = evict(0, 0);
 	if (!nentries) {
 		free(entries);
 		entries = NULL;

@@ -152,3 +152,8 @@ void cfi_cache_free(struct cfi_cache *c)
 {
 	free(c);
 }
+
+size_t cfi_cache_bytes(const struct cfi_cache *c)
+{
+	return c ? sizeof(*c) + ((size_t)1 << (64 - c->shift)) * sizeof(*c->slot) : 0;
+}

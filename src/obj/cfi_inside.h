@@ -97,7 +97,8 @@ int cfi_run(const struct obj_cfi *f, enum cfi_form form, const struct cfi_entry 
 /* --- cfi_cache.c ------------------------------------------------------------------ */
 bool cfi_cache_get(struct obj_cfi *f, uint64_t vaddr, struct cfi_row *ret);
 void cfi_cache_put(struct obj_cfi *f, uint64_t vaddr, const struct cfi_row *row);
-void cfi_cache_free(struct cfi_cache *c); /* NULL: nothing */
+void cfi_cache_free(struct cfi_cache *c);          /* NULL: nothing */
+size_t cfi_cache_bytes(const struct cfi_cache *c); /* that it takes; NULL: 0 */
 
 /* --- cfi_load.c ------------------------------------------------------------------- */
 struct obj;

@@ -17,7 +17,8 @@
 enum {
 	OBJ_MAX_BUILD_ID = 64, /* bytes kept; linkers make 8 to 32 */
 	OBJ_IDLE_LIMIT = 64,   /* objs in the cache that nobody refers to; see cache.c */
-	OBJ_NTABLES = 2,       /* .symtab and .dynsym */
+	OBJ_IDLE_BYTES = 64 << 20, /* that they may take together */
+	OBJ_NTABLES = 2,           /* .symtab and .dynsym */
 };
 
 /* One symbol table, as it stands in the file but 64 bits wide and in our byte order. */
@@ -71,6 +72,7 @@ struct obj_index {
 struct obj {
 	atomic_uint refs; /* references of others; the cache has none */
 	bool cached;      /* in the cache; under its lock */
+	size_t weight;    /* bytes, while it is idle; under its lock */
 	struct obj *newer,
 		*older; /* neighbours among the cache's idle ones; under its lock */
 
@@ -159,7 +161,14 @@ struct obj *obj_cache_find(const struct stat *st);
  * was there before, o then being freed. (cache.c) */
 struct obj *obj_cache_add(struct obj *o, const struct stat *st);
 
+/* The same of an obj of bytes that are in no file: known by its contents only.
+ * (cache.c) */
+struct obj *obj_cache_share(struct obj *o);
+
 /* How many objs the cache keeps that nobody refers to. (cache.c) */
 size_t obj_cache_idle(void);
+
+/* Bytes that o takes. Takes its lock. (weight.c) */
+size_t obj_weight(struct obj *o);
 
 #endif

@@ -67,6 +67,7 @@ struct answer {
 };
 
 struct obj_lines {
+	size_t len;                     /* bytes of them */
 	char *bytes;                    /* what libdw reads; owned */
 	Elf *elf;                       /* over it */
 	Dwarf *dwarf;                   /* over that */
@@ -446,6 +447,7 @@ static int load(const struct obj_source *src, struct obj_lines **ret)
 	if (!l)
 		return -ENOMEM;
 	err = obj_lines_pack(src, &l->bytes, &len);
+	l->len = len;
 	if (!err)
 		err = open_dwarf(l, len);
 	if (err) {
@@ -492,4 +494,11 @@ void obj_lines_free(struct obj_lines *l)
 	elf_end(l->elf);
 	free(l->bytes);
 	free(l);
+}
+
+size_t obj_lines_bytes(const struct obj_lines *l)
+{
+	return l ? sizeof(*l) + l->len + l->room * sizeof(*l->unit) +
+			       l->units.room * sizeof(*l->units.range)
+		 : 0;
 }

@@ -48,6 +48,7 @@ struct obj_source;
  * (lines_pack.c) */
 int obj_lines_pack(const struct obj_source *src, char **ret, size_t *ret_len);
 
-void obj_lines_free(struct obj_lines *l); /* NULL: nothing (lines.c) */
+size_t obj_lines_bytes(const struct obj_lines *l); /* what it reads; NULL: 0 */
+void obj_lines_free(struct obj_lines *l);          /* NULL: nothing (lines.c) */
 
 #endif

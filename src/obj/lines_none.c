@@ -17,3 +17,8 @@ int obj_lines_at(struct obj *o, uint64_t vaddr, struct obj_place *ret, size_t *r
 void obj_lines_free(struct obj_lines *l)
 {
 }
+
+size_t obj_lines_bytes(const struct obj_lines *l)
+{
+	return 0;
+}

@@ -73,6 +73,16 @@ int obj_get_bytes(const void *bytes, size_t len, struct obj **ret)
 	return obj_load(&src, ret);
 }
 
+int obj_get_common(const void *bytes, size_t len, struct obj **ret)
+{
+	struct obj *o;
+	int err = obj_get_bytes(bytes, len, &o);
+
+	if (!err)
+		*ret = obj_cache_share(o);
+	return err;
+}
+
 unsigned obj_type(const struct obj *o)
 {
 	return o->header.e_type;

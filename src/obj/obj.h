@@ -47,8 +47,11 @@ struct obj_symbol {
  */
 int obj_get_fd(int fd, struct obj **ret);
 
-/* The same for an ELF image at hand, as the vDSO (copied). Not cached. */
+/* The same for an ELF image at hand (copied). Not cached. */
 int obj_get_bytes(const void *bytes, size_t len, struct obj **ret);
+
+/* The same of one that every process has a copy of, as the vDSO: one obj for all. */
+int obj_get_common(const void *bytes, size_t len, struct obj **ret);
 
 struct obj *obj_ref(struct obj *o);
 void obj_unref(struct obj *o); /* NULL: nothing */
@@ -97,6 +100,9 @@ typedef int obj_symbol_f(void *arg, const struct obj_symbol *sym);
 /* Every symbol of one table with a name, in table order. 0, what fn returned, or
  * -errno. */
 int obj_iter(struct obj *o, enum obj_table table, obj_symbol_f *fn, void *arg);
+
+/* Bytes that the files in the cache take, whoever refers to them. */
+size_t obj_cache_bytes(void);
 
 /* Drops from the cache what nobody refers to. */
 void obj_cache_trim(void);

@@ -234,6 +234,19 @@ static int open_rooted(int root, const char *path, const struct procfs_map *m)
 	return fd >= 0 ? open_if_same(fd, m) : fd;
 }
 
+/* The program's own file, deleted or not, takes no right but to look at the process. */
+static int open_exe(pid_t pid, const struct procfs_map *m, int otherwise)
+{
+	_cleanup_close_ int fd = -1;
+	char path[32];
+	int exe;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	fd = open(path, O_PATH | O_CLOEXEC);
+	exe = fd >= 0 ? open_if_same(fd, m) : -errno;
+	return exe >= 0 ? exe : otherwise;
+}
+
 static int open_path(pid_t pid, const struct procfs_map *m)
 {
 	_cleanup_free_ char *literal = NULL;
@@ -260,6 +273,8 @@ int procfs_open_mapped(pid_t pid, const struct procfs_map *m)
 	if (!m->inode)
 		return -ENOENT;
 	fd = open_map_file(pid, m);
+	if (fd < 0 && fd != -ESRCH)
+		fd = open_exe(pid, m, fd);
 	if (fd >= 0 || fd == -ENXIO || fd == -EMFILE || fd == -ENFILE)
 		return fd;
 	if (m->path[0] != '/')

@@ -86,6 +86,9 @@ static void aliases_by_preference(void **state)
 		/* smaller size */
 		FUNC("ac", 0x1300, 16),
 		FUNC("zc", 0x1300, 8),
+		/* an IFUNC is a function */
+		{ "ai", 0x1500, 8, STB_GLOBAL, STT_OBJECT, S_TEXT, 0 },
+		{ "zi", 0x1500, 8, STB_GLOBAL, STT_GNU_IFUNC, S_TEXT, 0 },
 		/* strcmp */
 		FUNC("z", 0x1400, 8),
 		FUNC("y", 0x1400, 8),
@@ -98,6 +101,7 @@ static void aliases_by_preference(void **state)
 	assert_string_equal(at(o, 0x1101), "__z1");
 	assert_string_equal(at(o, 0x1201), "zb");
 	assert_string_equal(at(o, 0x1301), "zc");
+	assert_string_equal(at(o, 0x1501), "zi");
 	assert_string_equal(at(o, 0x1309), "ac"); /* zc has ended */
 	assert_string_equal(at(o, 0x1401), "y");
 	obj_unref(o);

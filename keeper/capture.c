@@ -404,13 +404,17 @@ void capture_resumed(struct lwp *l)
 	l->halted = 0;
 }
 
-/* Let go: release.c answers. */
+/* Let go: release.c answers. Who does not stand cannot be detached yet: nobody waits for
+ * that; it is done when he stands, by and by. */
 static void let_go(struct victim *v)
 {
+	bool partial = v->capture->head->flags & KP_CAPTURED_PARTIAL;
 	struct kp_header req = v->capture->req;
 
 	v->capture->req.len = 0;
-	release_begin(v, KP_RELEASE_RUN, &req);
+	release_begin(v, KP_RELEASE_RUN, partial ? NULL : &req);
+	if (partial)
+		reply_send(v, &req, 0, 0, "");
 }
 
 /* Those that run, or never stopped, and those that go on standing. */

@@ -136,6 +136,96 @@ if [[ -n $VICTIMS ]]; then
 	exec 9>&-
 fi
 
+# victim COMMAND...: starts it, waits for a line that begins with ready or bottom
+victim()
+{
+	rm -f "$TAP_DIR/fifo" "$TAP_DIR/said"
+	mkfifo "$TAP_DIR/fifo"
+	exec 9<>"$TAP_DIR/fifo"
+	"$@" <"$TAP_DIR/fifo" >"$TAP_DIR/said" 2>/dev/null 9>&- &
+	V=$!
+	TAP_VICTIMS+=("$V")
+	until grep -qE '^(ready|bottom|child)' "$TAP_DIR/said" 2>/dev/null; do :; done
+}
+
+NAMES='#[0-9]+ +inner [^#]*#[0-9]+ +middle [^#]*#[0-9]+ +outer [^#]*#[0-9]+ +main '
+if [[ -n $VICTIMS ]]; then
+	for v in sleeper sleeper-static sleeper-static-pie sleeper-musl sleeper-musl-static; do
+		[[ -e $VICTIMS/$v ]] || continue
+		victim "$VICTIMS/$v"
+		try stack -q "$V"
+		out "$NAMES" "$v: its functions"
+	done
+
+	cp "$VICTIMS/sleeper" "$TAP_DIR/gone"
+	victim "$TAP_DIR/gone"
+	rm "$TAP_DIR/gone"
+	if (($(id -u) == 0)); then
+		try stack -q "$V"
+		out "$NAMES" 'a program that has been deleted'
+		cp "$VICTIMS/sleeper" "$TAP_DIR/other"
+		victim "$TAP_DIR/other"
+		cp "$VICTIMS/spin" "$TAP_DIR/new"
+		mv "$TAP_DIR/new" "$TAP_DIR/other"
+		try stack -q "$V"
+		out "$NAMES" 'a program that has been replaced'
+	else
+		try stack -q "$V"
+		status 0 'a program that has been deleted'
+	fi
+
+	mkdir "$TAP_DIR/root"
+	cp "$VICTIMS/sleeper-static" "$TAP_DIR/root/prog"
+	if unshare -Urpf --kill-child true 2>/dev/null; then
+		victim unshare -Urpf --kill-child chroot "$TAP_DIR/root" /prog
+		read -r P <"/proc/$V/task/$V/children"
+		try stack -q "$P"
+		status 0 'a process in a container'
+		out "$NAMES" 'a process in a container: its functions, from its own files'
+	else
+		skip 'no user namespaces here'
+	fi
+
+	victim "$VICTIMS/stacks" smashed
+	try stack -q --raw "$V"
+	status 0 'a smashed stack'
+	out 'pause[^ ]*'$'\n''  0x[0-9a-f]* stacks`smash\+' 'a smashed stack: as far as it makes sense'
+	(($(wc -l <"$TAP_DIR/out") < 60))
+	tap_result $? 'a smashed stack: no longer than it is'
+	try stack -q --json "$V"
+	[[ $(json 'print(d[0]["threads"][0]["truncated"])') == True ]]
+	tap_result $? 'a smashed stack: said'
+
+	victim "$VICTIMS/stacks" alt
+	try stack -q "$V"
+	out '#[0-9]+ +handle [^#]*#[0-9]+ +<signal handler called>.*#[0-9]+ +interrupted ' 'an alternate signal stack'
+
+	victim "$VICTIMS/stacks" vfork
+	try stack "$V"
+	status 1 'a thread in vfork cannot be stopped'
+	err 'did not stop within 1 s: 1 of its threads are not known' 'a thread in vfork: said'
+	try stack -q --no-stop "$V"
+	status 0 'a thread in vfork, without a stop'
+	out '#[0-9]+ +fork_and_wait ' 'a thread in vfork: who called it'
+	exec 9>&-
+fi
+
+# It ends while it is looked at: a sentence or a stack, and never more than a moment.
+BAD=0
+for i in {1..40}; do
+	sleep 0.00$((i % 10)) &
+	N=$!
+	timeout 10 "$PGRAB" stack -q "$N" >"$TAP_DIR/out" 2>"$TAP_DIR/err"
+	case $? in
+	0) [[ -s $TAP_DIR/out ]] || BAD=$((BAD + 1)) ;;
+	1) [[ $(wc -l <"$TAP_DIR/err") == 1 ]] || BAD=$((BAD + 1)) ;;
+	*) BAD=$((BAD + 1)) ;;
+	esac
+	wait "$N"
+done
+((BAD == 0))
+tap_result $? "it ends meanwhile: $BAD of 40 without a stack or a sentence"
+
 # A name that is hostile to whoever prints or parses it.
 cp /bin/sleep "$TAP_DIR/"$'a;b "\e[31m'
 "$TAP_DIR/"$'a;b "\e[31m' 60 &

@@ -13,6 +13,7 @@
  *	stacks vfork        a child of vfork
  *	stacks aligned      a frame that is aligned by hand (its CFA is an expression)
  *	stacks sort         a callback of qsort, within the libc
+ *	stacks smashed      what called it is overwritten with nonsense
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -167,6 +168,18 @@ FRAME static void sort(void)
 	KEEP();
 }
 
+FRAME static void smash(void)
+{
+	volatile uint64_t *frame = __builtin_frame_address(0);
+
+	SAY();
+	for (int i = 1; i < 48; i++)
+		frame[i] = 0x4141414141414141;
+	tell("bottom");
+	while (!never)
+		pause();
+}
+
 FRAME static void run(const char *what)
 {
 	SAY();
@@ -186,6 +199,8 @@ FRAME static void run(const char *what)
 		aligned(strlen(what));
 	if (!strcmp(what, "sort"))
 		sort();
+	if (!strcmp(what, "smashed"))
+		smash();
 	interrupted();
 	KEEP();
 }

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -103,9 +104,31 @@ static int refused(struct victim *v, pid_t tid, char *text, size_t size)
 	return -EBUSY;
 }
 
+/* We have waited in SEIZE while tid exec'd, and have seized what bears the tid of the
+ * leader now; no thread of that id is left, not even a dead one that nobody has reaped.
+ * What we knew of the leader is of another, which has gone without a word. */
+static bool has_become_leader(const struct victim *v, pid_t tid)
+{
+	return tid != v->pid && syscall(SYS_tgkill, v->pid, tid, 0) && errno == ESRCH;
+}
+
+static struct lwp *new_member(struct victim *v, pid_t tid)
+{
+	struct lwp *old;
+
+	if (has_become_leader(v, tid)) {
+		log_at(LOG_KEEP, 1, v->pid, tid, "has exec'd and is the leader now");
+		tid = v->pid;
+		old = victim_lwp(v, tid);
+		if (old)
+			lwp_free(old);
+	}
+	return lwp_new(v, tid, LWP_MEMBER);
+}
+
 static int adopt(struct victim *v, pid_t tid)
 {
-	struct lwp *l = lwp_new(v, tid, LWP_MEMBER);
+	struct lwp *l = new_member(v, tid);
 	struct wait_event ev;
 
 	if (!l)
@@ -115,7 +138,7 @@ static int adopt(struct victim *v, pid_t tid)
 		restart_look(l);
 		trace_interrupt(l);
 	}
-	if (wait_claim(tid, &ev))
+	if (wait_claim(l->tid, &ev))
 		stops_react(l, ev.status);
 	return 0;
 }

@@ -244,6 +244,20 @@ static int load_entries(const struct obj_source *src, struct obj_raw *raw,
 				&raw->n);
 }
 
+/* Link editors write the default version behind a name of .symtab (`read@@GLIBC_2.2.5`),
+ * which no client does, and .dynsym has it apart. Other versions (`read@OLD`) stay: they
+ * tell one from the other. */
+static void cut_default_versions(char *str, size_t len)
+{
+	char *end = str + len, *at = str;
+
+	while ((at = memchr(at, '@', (size_t)(end - at)))) {
+		if (at > str && at[-1] && at + 1 < end && at[1] == '@')
+			*at = '\0';
+		at++;
+	}
+}
+
 int obj_load_table(const struct obj_source *src, struct obj_raw *raw,
 		   const Elf64_Shdr *sh, size_t n, uint32_t type)
 {
@@ -256,6 +270,8 @@ int obj_load_table(const struct obj_source *src, struct obj_raw *raw,
 	if (strings->sh_type != SHT_STRTAB)
 		return 0;
 	err = obj_read_section(src, strings, OBJ_MAX_STRINGS, &raw->str, &raw->strsz);
+	if (!err && type == SHT_SYMTAB)
+		cut_default_versions(raw->str, raw->strsz);
 	return optional(err ? err : load_entries(src, raw, table));
 }
 

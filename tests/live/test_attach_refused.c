@@ -68,7 +68,7 @@ static void refused_in_time(pid_t pid, const char *text)
 }
 
 /* Where pid's thread sleeps in the kernel, as /proc says it. */
-static const char *wchan(pid_t pid)
+static const char *wchan_now(pid_t pid)
 {
 	static char text[80];
 	char *name;
@@ -80,6 +80,15 @@ static const char *wchan(pid_t pid)
 		snprintf(text, sizeof(text), " in %s", name);
 	free(name);
 	return text;
+}
+
+/* A thread is in state D some instructions before it sleeps anywhere; where the kernel
+ * does not say, it never does. */
+static const char *wchan(pid_t pid)
+{
+	for (int i = 0; i < 200 && !*wchan_now(pid); i++)
+		usleep(1000);
+	return wchan_now(pid);
 }
 
 /* Breaks when an attach has no deadline, when the sentence names another thread than the

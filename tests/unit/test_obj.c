@@ -70,6 +70,20 @@ static void sizes_are_exact(void **state)
 	obj_unref(o);
 }
 
+static void default_versions_are_no_names(void **state)
+{
+	static const struct line lines[] = { FUNC("read@@GLIBC_2.2.5", 0x1100, 0x10),
+					     FUNC("read@OLD", 0x1200, 0x10),
+					     FUNC("@@odd", 0x1300, 0x10), END };
+	struct obj *o = make_obj(lines, NULL);
+
+	assert_string_equal(at(o, 0x1100), "read");
+	assert_int_equal(value_of(o, "read"), 0x1100);
+	assert_string_equal(at(o, 0x1200), "read@OLD");
+	assert_string_equal(at(o, 0x1300), "@@odd");
+	obj_unref(o);
+}
+
 static void aliases_by_preference(void **state)
 {
 	static const struct line lines[] = {
@@ -403,6 +417,7 @@ int main(void)
 		cmocka_unit_test(header_is_read),
 		cmocka_unit_test(no_elf_no_obj),
 		cmocka_unit_test(sizes_are_exact),
+		cmocka_unit_test(default_versions_are_no_names),
 		cmocka_unit_test(aliases_by_preference),
 		cmocka_unit_test(nested_symbols_answer_for_themselves),
 		cmocka_unit_test(labels_reach_to_the_next),

@@ -201,6 +201,7 @@ if [[ -n $VICTIMS ]]; then
 	out '#[0-9]+ +handle [^#]*#[0-9]+ +<signal handler called>.*#[0-9]+ +interrupted ' 'an alternate signal stack'
 
 	victim "$VICTIMS/stacks" vfork
+	TAP_VICTIMS+=("$(sed -n 's/^child //p' "$TAP_DIR/said")")
 	try stack "$V"
 	status 1 'a thread in vfork cannot be stopped'
 	err 'did not stop within 1 s: 1 of its threads are not known' 'a thread in vfork: said'

@@ -16,6 +16,7 @@
 
 enum {
 	STACK_LIMIT = 1 << 20, /* bytes of one stack; few are so deep */
+	SERVERS_MS = 30000,    /* that debuginfod may take */
 };
 
 /* --- frames ------------------------------------------------------------------------- */
@@ -190,13 +191,31 @@ static ps_capture_t *capture(struct ps_prochandle *P, pid_t pid, bool no_stop)
 	return c;
 }
 
+/* It runs on while they are asked. */
+static void ask_servers(struct ps_prochandle *P)
+{
+	int n = Pdebuginfod(P, SERVERS_MS);
+
+	if (n < 0)
+		notice("debuginfod: %s", errno == ENOTSUP
+						 ? "libdebuginfod.so.1 cannot be opened"
+						 : strerror(errno));
+	else if (n > 0)
+		notice("debuginfod: %d debug file%s", n, n == 1 ? "" : "s");
+}
+
 int dump_take(struct ps_prochandle *P, pid_t pid, const struct dump_options *o,
 	      struct dump *ret)
 {
 	const psinfo_t *ps = Ppsinfo(P);
 	struct listing l = { .d = ret };
 
-	*ret = (struct dump){ .P = P, .pid = pid, .places.P = P };
+	*ret = (struct dump){ .P = P, .pid = pid };
+	ret->places = (struct places){
+		.P = P,
+		.readable = !o->mangled && o->form != DUMP_RAW,
+		.with_sources = o->lines || o->inlines,
+	};
 	if (ps)
 		snprintf(ret->comm, sizeof(ret->comm), "%s", ps->pr_fname);
 	l.c = capture(P, pid, o->no_stop);
@@ -204,6 +223,8 @@ int dump_take(struct ps_prochandle *P, pid_t pid, const struct dump_options *o,
 		return 1;
 	ret->pause_ns = Pcapture_pause(l.c);
 	ret->notes = Pcapture_notes(l.c);
+	if (o->debuginfod)
+		ask_servers(P);
 	Pcapture_iter(l.c, add_thread, &l);
 	Pcapture_free(l.c);
 	return tell(ret);

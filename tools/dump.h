@@ -26,6 +26,7 @@ struct dump_options {
 	bool mangled;        /* names as the symbol tables have them */
 	bool lines;          /* file and line */
 	bool inlines;        /* and calls that were inlined */
+	bool debuginfod;     /* servers may be asked for debug files */
 };
 
 /* One frame. */

@@ -16,10 +16,34 @@ static void print_text(const char *key, const char *text)
 		output(",\"%s\":null", key);
 }
 
-static void print_frame(const struct dump *d, const struct dump_frame *f)
+static void print_source(const struct place_source *s)
+{
+	print_text("file", s ? s->file : NULL);
+	if (s && s->line)
+		json_number("line", s->line);
+	else
+		output(",\"line\":null");
+}
+
+static void print_inlined(const struct place *p, const struct dump_frame *f)
+{
+	for (size_t i = 0; i + 1 < p->nsources; i++) {
+		output("{\"pc\":\"0x%lx\"", (unsigned long)f->pc);
+		print_text("module", p->module);
+		print_text("function", p->sources[i].function);
+		output(",\"offset\":null");
+		print_source(&p->sources[i]);
+		output(",\"inline\":true},");
+	}
+}
+
+static void print_frame(const struct dump *d, const struct dump_frame *f,
+			const struct dump_options *o)
 {
 	const struct place *p = &d->places.list[f->place];
 
+	if (o->inlines)
+		print_inlined(p, f);
 	output("{\"pc\":\"0x%lx\"", (unsigned long)f->pc);
 	print_text("module", p->module);
 	print_text("function", p->function);
@@ -27,7 +51,8 @@ static void print_frame(const struct dump *d, const struct dump_frame *f)
 		json_number("offset", (long long)(f->pc - p->start));
 	else
 		output(",\"offset\":null");
-	output(",\"file\":null,\"line\":null,\"inline\":false}");
+	print_source(p->nsources ? &p->sources[p->nsources - 1] : NULL);
+	output(",\"inline\":false}");
 }
 
 static void print_thread(const struct dump *d, const struct dump_options *o,
@@ -41,7 +66,7 @@ static void print_thread(const struct dump *d, const struct dump_options *o,
 	output(",\"frames\":[");
 	for (size_t i = 0; i < shown; i++) {
 		output("%s", i ? "," : "");
-		print_frame(d, &d->frames[t->first + i]);
+		print_frame(d, &d->frames[t->first + i], o);
 	}
 	output("],\"truncated\":%s}",
 	       t->truncated || shown < t->n || !t->n ? "true" : "false");

@@ -30,9 +30,13 @@ struct groups {
 
 /* --- grouping ----------------------------------------------------------------------- */
 
-static uintptr_t function_of(const struct dump *d, const struct dump_thread *t, size_t i)
+/* What must be the same: the function, or the very place when lines are shown. */
+static uintptr_t identity(const struct dump *d, const struct dump_thread *t, size_t i,
+			  const struct dump_options *o)
 {
-	return d->places.list[d->frames[t->first + i].place].start;
+	const struct place *p = &d->places.list[d->frames[t->first + i].place];
+
+	return o->form == DUMP_GROUPS && (o->lines || o->inlines) ? p->at : p->start;
 }
 
 static uint64_t hash_thread(const struct dump *d, const struct dump_thread *t,
@@ -41,7 +45,7 @@ static uint64_t hash_thread(const struct dump *d, const struct dump_thread *t,
 	uint64_t h = o->form == DUMP_GROUPS ? (unsigned char)t->lwp.pr_sname : 0;
 
 	for (size_t i = 0; i < dump_shown(t, o); i++)
-		h = (h ^ function_of(d, t, i)) * 0x100000001b3ull + (h >> 29);
+		h = (h ^ identity(d, t, i, o)) * 0x100000001b3ull + (h >> 29);
 	return h;
 }
 
@@ -57,7 +61,7 @@ static bool same_stack(const struct dump *d, const struct dump_thread *a,
 	     a->lwp.pr_cursig != b->lwp.pr_cursig))
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (function_of(d, a, i) != function_of(d, b, i))
+		if (identity(d, a, i, o) != identity(d, b, i, o))
 			return false;
 	return true;
 }
@@ -179,24 +183,57 @@ static void print_group_heading(const struct dump *d, const struct groups *group
 	output("%s\n", colour(COLOUR_NONE));
 }
 
-static void print_frame(const struct dump *d, size_t number, const struct dump_frame *f)
+static void print_line(const struct place_source *s)
+{
+	if (!s || !s->file)
+		return;
+	output(" at ");
+	output_escaped(s->file);
+	if (s->line)
+		output(":%u", s->line);
+}
+
+static void print_module(const struct place *p)
+{
+	if (!p->module)
+		return;
+	output("%s (", colour(COLOUR_DIM));
+	output_escaped(p->module);
+	output(")%s", colour(COLOUR_NONE));
+}
+
+/* Calls that were inlined at this place, the innermost first; the frame's own follows. */
+static void print_inlined(const struct place *p)
+{
+	for (size_t i = 0; i + 1 < p->nsources; i++) {
+		output("  #    ");
+		output_escaped(p->sources[i].function ?: "?");
+		output(" (inlined)");
+		print_line(&p->sources[i]);
+		output("\n");
+	}
+}
+
+static void print_frame(const struct dump *d, size_t number, const struct dump_frame *f,
+			const struct dump_options *o)
 {
 	const struct place *p = &d->places.list[f->place];
+	const struct place_source *own =
+		p->nsources ? &p->sources[p->nsources - 1] : NULL;
 
-	output("  #%-3zu", number);
 	if (f->flags & PRFRAME_SIGNAL) {
-		output("<signal handler called>\n");
+		output("  #%-3zu<signal handler called>\n", number);
 		return;
 	}
+	if (o->inlines)
+		print_inlined(p);
+	output("  #%-3zu", number);
 	if (p->function)
 		output_escaped(p->function);
 	else
 		output("0x%lx", (unsigned long)f->pc);
-	if (p->module) {
-		output("%s (", colour(COLOUR_DIM));
-		output_escaped(p->module);
-		output(")%s", colour(COLOUR_NONE));
-	}
+	print_module(p);
+	print_line(own);
 	output("\n");
 }
 
@@ -222,7 +259,7 @@ void dump_print_groups(const struct dump *d, const struct dump_options *o)
 
 			print_group_heading(d, &groups, g);
 			for (size_t i = 0; i < dump_shown(t, o); i++)
-				print_frame(d, i, &d->frames[t->first + i]);
+				print_frame(d, i, &d->frames[t->first + i], o);
 			print_end(t, o);
 		}
 	free_groups(&groups);
@@ -245,6 +282,7 @@ static void print_raw_frame(const struct dump *d, const struct dump_frame *f)
 		output_escaped(p->function);
 	if (p->function && f->pc != p->start)
 		output("+0x%lx", (unsigned long)(f->pc - p->start));
+	print_line(p->nsources ? &p->sources[p->nsources - 1] : NULL);
 	output("\n");
 }
 

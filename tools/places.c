@@ -61,9 +61,46 @@ static char *copy(struct places *p, const char *text)
 	return own;
 }
 
+static char *copy_name(struct places *p, const char *name)
+{
+	static char readable[NAME_MAX_BYTES];
+
+	if (!name)
+		return NULL;
+	if (p->readable)
+		pgrab_demangle(name, readable, sizeof(readable));
+	return copy(p, p->readable ? readable : name);
+}
+
+/* A look-up of sources under way. */
+struct look {
+	struct places *p; /* where */
+	struct place *to; /* for whom */
+};
+
+static int add_source(void *arg, const prsource_t *src)
+{
+	struct look *l = arg;
+	struct place *to = l->to;
+	struct place_source *more =
+		reallocarray(to->sources, to->nsources + 1, sizeof(*more));
+
+	l->p->nomem |= !more;
+	if (!more)
+		return 1;
+	to->sources = more;
+	more[to->nsources++] = (struct place_source){
+		.function = copy_name(l->p, src->psr_function),
+		.file = src->psr_file ? copy(l->p, src->psr_file) : NULL,
+		.line = src->psr_line,
+	};
+	return 0;
+}
+
 static void look_up(struct places *p, struct place *to)
 {
 	static char name[NAME_MAX_BYTES];
+	struct look look = { p, to };
 	char object[PATH_MAX];
 	GElf_Sym sym;
 
@@ -73,8 +110,10 @@ static void look_up(struct places *p, struct place *to)
 	to->module = copy(p, text_basename(object));
 	if (Plookup_by_addr(p->P, to->at, name, sizeof(name), &sym) != 0)
 		return;
-	to->function = copy(p, name);
+	to->function = copy_name(p, name);
 	to->start = (uintptr_t)sym.st_value;
+	if (p->with_sources)
+		Psource_iter(p->P, to->at, add_source, &look);
 }
 
 size_t places_find(struct places *p, uintptr_t at)
@@ -103,6 +142,11 @@ void places_free(struct places *p)
 	for (size_t i = 0; i < p->n; i++) {
 		free(p->list[i].module);
 		free(p->list[i].function);
+		for (size_t k = 0; k < p->list[i].nsources; k++) {
+			free(p->list[i].sources[k].function);
+			free(p->list[i].sources[k].file);
+		}
+		free(p->list[i].sources);
 	}
 	free(p->list);
 	free(p->slots);

@@ -9,17 +9,29 @@
 
 #include "libproc.h"
 
+/* Where in the source. */
+struct place_source {
+	char *function; /* readable if that is wanted; NULL unknown */
+	char *file;     /* NULL unknown */
+	unsigned line;  /* from 1; 0 unknown */
+};
+
 /* One address. */
 struct place {
-	uintptr_t at;    /* of the instruction, or inside it */
-	char *module;    /* base name of the object; NULL outside of any */
-	char *function;  /* as the symbol table has it; NULL: no symbol holds it */
+	uintptr_t at;   /* of the instruction, or inside it */
+	char *module;   /* base name of the object; NULL outside of any */
+	char *function; /* readable if that is wanted; NULL: no symbol holds it */
+	/* the innermost inlined function first, the one of `function` last; allocated */
+	struct place_source *sources;
+	size_t nsources; /* how many */
 	uintptr_t start; /* of the function; `at` itself without one */
 };
 
 /* Those of one process. */
 struct places {
 	struct ps_prochandle *P; /* for look-ups; lent */
+	bool readable;           /* names are to be demangled */
+	bool with_sources;       /* files and lines are wanted */
 	struct place *list;      /* allocated */
 	size_t n, room;          /* used and allocated */
 	uint32_t *slots;         /* by hash of `at`: index + 1, 0 free; allocated */

@@ -27,6 +27,7 @@ enum {
 	OPT_FOLDED,
 	OPT_RAW,
 	OPT_NO_DEMANGLE,
+	OPT_DEBUGINFOD,
 };
 
 static const struct option longs[] = {
@@ -38,6 +39,9 @@ static const struct option longs[] = {
 	{ "folded", no_argument, NULL, OPT_FOLDED },
 	{ "raw", no_argument, NULL, OPT_RAW },
 	{ "no-demangle", no_argument, NULL, OPT_NO_DEMANGLE },
+	{ "lines", no_argument, NULL, 'l' },
+	{ "inlines", no_argument, NULL, 'i' },
+	{ "debuginfod", no_argument, NULL, OPT_DEBUGINFOD },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -63,6 +67,15 @@ static void take_option(const struct command *self, struct request *r, int opt)
 	switch (opt) {
 	case 'n':
 		r->how.frames = parse_frames(self, optarg);
+		break;
+	case 'l':
+		r->how.lines = true;
+		break;
+	case 'i':
+		r->how.inlines = true;
+		break;
+	case OPT_DEBUGINFOD:
+		r->how.debuginfod = true;
 		break;
 	case OPT_NAME:
 		r->which.name = optarg;
@@ -105,7 +118,7 @@ static int run_stack(const struct command *self, int argc, char **argv)
 	enum target_headings headings;
 	int opt, status;
 
-	while ((opt = options_next(self, argc, argv, ":n:" OPTIONS_SHORT, longs)) != -1)
+	while ((opt = options_next(self, argc, argv, ":n:li" OPTIONS_SHORT, longs)) != -1)
 		take_option(self, &r, opt);
 	status = select_targets(self, argc, argv, &r.which);
 	headings = r.how.form == DUMP_JSON || r.how.form == DUMP_FOLDED ? TARGET_PLAIN
@@ -132,6 +145,10 @@ const struct command command_stack = {
 		"      --name GLOB    processes with such a name\n"
 		"      --tree         and all their descendants\n"
 		"  -n FRAMES          that many of each stack at most\n"
+		"  -l, --lines        file and line, where debug information has them\n"
+		"  -i, --inlines      the same, and calls that were inlined\n"
+		"      --debuginfod   ask debuginfod servers for debug files that are "
+		"not here\n"
 		"      --no-stop      stop nobody: only threads that wait in the kernel\n"
 		"      --raw          thread by thread: address and "
 		"module`function+0xoffset\n"

@@ -157,6 +157,23 @@ if [[ -n $VICTIMS ]]; then
 		out "$NAMES" "$v: its functions"
 	done
 
+	victim "$VICTIMS/sleeper"
+	if grep -q '\.debug_line' "$VICTIMS/sleeper" && [[ $("$PGRAB" -V) == *libdw* ]]; then
+		try stack -q -l "$V"
+		out '#[0-9]+ +outer \(sleeper\) at [^ ]*sleeper\.c:[0-9]+' '-l: file and line'
+		try stack -q -i --json "$V"
+		[[ $(json 'f = [f for f in d[0]["threads"][0]["frames"] if f["function"] == "outer"][0]
+print(f["file"].endswith("sleeper.c"), f["line"] > 0, f["inline"])') == 'True True False' ]]
+		tap_result $? '-i --json: file and line'
+	else
+		skip 'no debug information, or no libdw'
+	fi
+	for o in -l -i --debuginfod; do
+		DEBUGINFOD_URLS= try stack "$o" "$V"
+		status 0 "$o"
+		out "$NAMES" "$o: the functions all the same"
+	done
+
 	cp "$VICTIMS/sleeper" "$TAP_DIR/gone"
 	victim "$TAP_DIR/gone"
 	rm "$TAP_DIR/gone"

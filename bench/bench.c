@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,9 +69,20 @@ static const struct group groups[] = {
 	  ROUNDS,
 	  { { "Plookup_by_addr, warm", client_lookup_warm, 0, 0.1 },
 	    { "Pgrab read-only, first lookup, release", client_lookup_cold, 0, 0 } } },
-	{ "a frame of a stopped process",
+	{ "lookups: an address in libc, warm",
 	  ROUNDS,
-	  { { "Pstack_iter, warm, memory read live", unwind_warm, 0, 0 } } },
+	  { { "libdwfl: module, addrinfo", dwfl_lookup_warm, 0, 0 },
+	    { "Plookup_by_addr", lookup_warm, 0, 0.1 } } },
+	{ "lookups: the first of a new process, in libc",
+	  ROUNDS,
+	  { { "libdwfl: report, module, addrinfo", dwfl_lookup_cold, 0, 0 },
+	    { "Pgrab read-only, Plookup_by_addr", lookup_cold, 0, 5000 } } },
+	{ "lookups: a frame of a stopped process, warm",
+	  ROUNDS,
+	  { { "libdwfl, 50 frames", dwfl_unwind_warm, 0, 0 },
+	    { "Pstack_iter, few frames, memory live", unwind_warm, 0, 0 },
+	    { "Pstack_iter, 50 frames, memory live", unwind_deep, 0, 0 },
+	    { "Pcapture_stack_iter, 50 frames", unwind_captured, 0, 0.3 } } },
 	{ "breakpoint hit, one thread (gdb: its aim is a third)",
 	  5,
 	  { { "gdb, ignore count", gdb_hit, 0, 0 },
@@ -94,7 +106,7 @@ static const struct group groups[] = {
 
 const char *bench_self;
 
-/* --- time and victims --------------------------------------------------------------- */
+/* --- time and victims ------------------------------------------------------------- */
 
 double bench_now(void)
 {
@@ -104,31 +116,63 @@ double bench_now(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
-static pid_t sleeper;
+static pid_t sleeper, deep;
+
+__attribute__((noinline)) static int sleep_below(int calls)
+{
+	static volatile bool awake;
+	int below = 0;
+
+	if (calls > 0)
+		below = sleep_below(calls - 1);
+	else
+		while (!awake)
+			pause();
+	__asm__ volatile(""); /* no tail call */
+	return below + 1;
+}
+
+static pid_t start_sleeper(int calls)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(sleep_below(calls));
+	}
+	usleep(10000);
+	return pid;
+}
 
 pid_t bench_sleeper(void)
 {
-	if (sleeper)
-		return sleeper;
-	sleeper = fork();
-	if (!sleeper) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
-	usleep(10000);
+	if (!sleeper)
+		sleeper = start_sleeper(0);
 	return sleeper;
+}
+
+pid_t bench_deep(void)
+{
+	if (!deep)
+		deep = start_sleeper(50);
+	return deep;
+}
+
+static void end_sleeper(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }
 
 void bench_sleeper_end(void)
 {
-	if (sleeper <= 0)
-		return;
-	kill(sleeper, SIGKILL);
-	waitpid(sleeper, NULL, 0);
+	end_sleeper(sleeper);
+	end_sleeper(deep);
 }
 
-/* --- the victim of the breakpoints -------------------------------------------------- */
+/* --- the victim of the breakpoints ------------------------------------------------ */
 
 static volatile unsigned hits;
 
@@ -270,7 +314,7 @@ uint64_t bench_addr_in(pid_t pid, void (*fn)(void))
 	return (uint64_t)(uintptr_t)fn - base_of(getpid()) + base_of(pid);
 }
 
-/* --- the table ---------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {
@@ -362,6 +406,8 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && (status = be_victim(argv)) >= 0)
 		return status;
+	if (argc == 5 && !strcmp(argv[1], "--cold"))
+		return bench_cold(argv);
 	if (argc > 2 || len <= 0) {
 		fprintf(stderr, "usage: bench [WORD]   (groups whose title has WORD)\n");
 		return 2;

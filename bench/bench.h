@@ -21,7 +21,9 @@ extern const char *bench_self;
 
 /* A child that waits in pause(2) for ever, made at the first call; and the end of it. */
 pid_t bench_sleeper(void);
-void bench_sleeper_end(void);
+/* Another that waits 50 calls deep. */
+pid_t bench_deep(void);
+void bench_sleeper_end(void); /* of both */
 
 /*
  * The victim of the breakpoint measures: `bench --hit N FILE` calls bench_hit() N times
@@ -49,8 +51,15 @@ measure_f hold_count, hold_count_leaf;
 measure_f client_session, client_grab, client_session_grab;
 measure_f client_create_exec, client_create_preinit, client_create_main;
 measure_f client_lookup_cold, client_lookup_warm, client_hit, client_hit8;
+/* lookups.c: symbols of addresses in libc; `bench --cold WHO PID ADDR`: bench_cold(). */
+measure_f lookup_cold, lookup_warm, dwfl_lookup_cold;
+int bench_cold(char **argv);
+uint64_t bench_libc_addr(void); /* of qsort, here and in bench_sleeper() */
 /* unwind.c: stacks. */
-measure_f unwind_warm;
+measure_f unwind_warm, unwind_deep, unwind_captured;
+/* dwfl.c: the same by libdwfl; the first is microseconds, negative when it fails. */
+double dwfl_lookup_once(pid_t pid, uint64_t addr);
+measure_f dwfl_lookup_warm, dwfl_unwind_warm;
 /* peer.c: gdb. */
 measure_f gdb_hit, gdb_hit8;
 

@@ -153,7 +153,8 @@ int jit_map_parse(char *text, size_t len, struct jit_map **ret)
 		jit_map_free(map);
 		return err;
 	}
-	qsort(map->line, map->n, sizeof(*map->line), compare_lines);
+	if (map->n)
+		qsort(map->line, map->n, sizeof(*map->line), compare_lines);
 	*ret = map;
 	return 0;
 }

@@ -121,7 +121,8 @@ static int compare_ranges(const void *pa, const void *pb)
  * who asks for 0. */
 static void sort_ranges(struct ranges *r)
 {
-	qsort(r->range, r->n, sizeof(*r->range), compare_ranges);
+	if (r->n)
+		qsort(r->range, r->n, sizeof(*r->range), compare_ranges);
 }
 
 /* The last range that begins at or below vaddr, if it holds it; ranges do not overlap

@@ -9,15 +9,22 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "frame.h"
 #include "options.h"
 #include "output.h"
 #include "target.h"
 #include "text.h"
+
+enum {
+	NAME_SIZE = 16384,       /* bytes of a name; a longer one is cut */
+	OPT_NO_DEMANGLE = 0x100, /* --no-demangle */
+};
+
+static bool raw; /* --no-demangle */
 
 /* One object of the process. */
 struct object {
@@ -68,7 +75,17 @@ static char *copy_string(const char *s)
 	return strcpy(copy, s);
 }
 
-/* --- objects ------------------------------------------------------------------------ */
+/* The name as it is to be printed; valid until the next. */
+static const char *readable(const char *name)
+{
+	static char text[NAME_SIZE];
+
+	if (raw || !pgrab_demangle(name, text, sizeof(text)))
+		return name;
+	return text;
+}
+
+/* --- objects ---------------------------------------------------------------------- */
 
 static int add_object(void *arg, const prmap_t *map, const char *name)
 {
@@ -106,7 +123,7 @@ static void free_objects(struct objects *objects)
 	free(objects->list);
 }
 
-/* --- all symbols -------------------------------------------------------------------- */
+/* --- all symbols ------------------------------------------------------------------ */
 
 static int add_symbol(void *arg, const GElf_Sym *sym, const char *name,
 		      const prsyminfo_t *si)
@@ -118,7 +135,7 @@ static int add_symbol(void *arg, const GElf_Sym *sym, const char *name,
 	symbols->list = room_for_one(symbols->list, symbols->n, &symbols->room,
 				     sizeof(*symbols->list));
 	symbols->list[symbols->n++] =
-		(struct symbol){ .sym = *sym, .name = copy_string(name) };
+		(struct symbol){ .sym = *sym, .name = copy_string(readable(name)) };
 	return 0;
 }
 
@@ -176,15 +193,27 @@ static void print_object(struct ps_prochandle *P, const struct object *o)
 	print_symbols(&symbols, text_basename(o->path));
 }
 
-/* --- one address, one name ---------------------------------------------------------- */
+/* --- one address, one name -------------------------------------------------------- */
 
 static int show_address(struct ps_prochandle *P, uintptr_t addr)
 {
-	char line[FRAME_MAX];
+	static char line[NAME_SIZE], module[PATH_MAX];
+	GElf_Sym sym;
+	uintptr_t offset;
 
-	frame_text(P, addr, FRAME_EXACT, line, sizeof(line));
 	output("0x%lx ", (unsigned long)addr);
-	output_escaped(line);
+	if (Plookup_by_addr(P, addr, line, sizeof(line), &sym) != 0) {
+		Pfmt_uaddr(P, addr, line, sizeof(line));
+		output_escaped(line);
+	} else {
+		Pfmt_umod(P, addr, module, sizeof(module));
+		output_escaped(module);
+		output("`");
+		output_escaped(readable(line));
+		offset = addr - (uintptr_t)sym.st_value;
+		if (offset)
+			output("+0x%lx", (unsigned long)offset);
+	}
 	output("\n");
 	return 0;
 }
@@ -197,7 +226,7 @@ static int show_in_object(struct ps_prochandle *P, Lmid_t lmid, const char *path
 
 	if (Pxlookup_by_name(P, lmid, path, name, &sym, NULL) != 0)
 		return 0;
-	print_symbol(&(struct symbol){ .sym = sym, .name = (char *)name },
+	print_symbol(&(struct symbol){ .sym = sym, .name = (char *)readable(name) },
 		     text_basename(path));
 	return 1;
 }
@@ -258,7 +287,7 @@ static int show_name(struct ps_prochandle *P, pid_t pid, const char *name)
 	return !found;
 }
 
-/* --- the command -------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------ */
 
 /* What is asked about the process. */
 struct question {
@@ -316,10 +345,16 @@ static void check_operand(const struct command *self, const char *operand)
 
 static int run_syms(const struct command *self, int argc, char **argv)
 {
+	static const struct option longs[] = {
+		{ "no-demangle", no_argument, NULL, OPT_NO_DEMANGLE },
+		OPTIONS_LONG,
+		{ NULL, 0, NULL, 0 },
+	};
 	struct question q;
 	struct target target;
 
-	options_none(self, argc, argv);
+	while (options_next(self, argc, argv, ":" OPTIONS_SHORT, longs) != -1)
+		raw = true; /* there is one */
 	if (optind >= argc)
 		usage_error(self, "which process?");
 	target = target_operand(self, argv[optind]);
@@ -332,7 +367,7 @@ static int run_syms(const struct command *self, int argc, char **argv)
 const struct command command_syms = {
 	.name = "syms",
 	.summary = "symbols of a process, by address and by name",
-	.synopsis = "[-q] PID|CORE [ADDRESS|NAME|OBJECT`NAME]...",
+	.synopsis = "[--no-demangle] [-q] PID|CORE [ADDRESS|NAME|OBJECT`NAME]...",
 	.help = "Without more, prints all symbols of all objects: address, size, binding "
 		"(l local,\n"
 		"g global, w weak) and type (F function, O object, - other), "
@@ -342,8 +377,11 @@ const struct command command_syms = {
 		"path, a base name (libc.so.6), its beginning (libc), a.out, or "
 		"LM1`OBJECT for another\n"
 		"namespace. The process is not touched.\n"
+		"Names of C++, Rust and D are printed readable; a NAME is as the linker "
+		"has it.\n"
 		"\n"
 		"Options:\n"
+		"  --no-demangle names as the symbol tables have them\n"
 		"  -q, --quiet   no notices\n"
 		"  -h, --help    this text\n"
 		"\n"

@@ -106,6 +106,16 @@ if [[ -n $VICTIMS ]]; then
 		try libs $!
 		out "0 /[^ ]*/$v"$'(\n|$)' "libs of $v: the program"
 	done
+	"$VICTIMS/names" <"$TAP_DIR/fifo" >"$TAP_DIR/said" 2>/dev/null 9>&- &
+	TAP_VICTIMS+=($!)
+	settle $! names
+	try syms $! _RNvC3foo3bar
+	out 'names`foo::bar$' 'syms: a readable name'
+	A=$(awk '{ print $1 }' "$TAP_DIR/out")
+	try syms $! "$A"
+	out 'names`foo::bar$' 'syms ADDRESS: a readable name'
+	try syms --no-demangle $! "$A" _RNvC3foo3bar
+	out $'names`_RNvC3foo3bar\n.*names`_RNvC3foo3bar$' 'syms --no-demangle'
 	"$VICTIMS/threads" <"$TAP_DIR/fifo" >"$TAP_DIR/said" 2>/dev/null 9>&- &
 	TAP_VICTIMS+=($!)
 	settle $! threads

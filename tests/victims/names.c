@@ -43,6 +43,13 @@ __attribute__((noinline)) static void hidden(int n)
 	sink -= n;
 }
 
+/* A function of Rust. */
+__attribute__((noinline)) void rusty(int n) __asm__("_RNvC3foo3bar");
+void rusty(int n)
+{
+	sink += n;
+}
+
 static void leave(const char *rest)
 {
 	exit(atoi(rest));
@@ -57,6 +64,7 @@ int main(void)
 
 	around(1);
 	hidden(2);
+	rusty(3);
 	ready("hidden=%p its=%p place=%p jit=%p", (void *)hidden, place_in_hidden,
 	      place_in_inner, jit);
 	obey(orders);

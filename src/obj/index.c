@@ -80,14 +80,28 @@ static bool has_address(const struct obj *o, const Elf64_Sym *sym, const char *n
 	return !is_mapping_symbol(o, name);
 }
 
-static uint32_t rank_address(const Elf64_Sym *sym, const char *name)
+/* A name for old programs alone: no new one can be linked with it (`cfree@GLIBC_2.2.5`,
+ * which is free). Bit 15 of its version says so in .dynsym. */
+static bool is_retired(const struct obj *o, uint32_t ref, const char *name)
 {
+	const struct obj_raw *raw = obj_ref_raw(o, ref);
+	const Elf64_Sym *sym = obj_ref_sym(o, ref);
+
+	if (raw->versym)
+		return raw->versym[sym - raw->sym] & 0x8000;
+	return strchr(name + 1, '@');
+}
+
+static uint32_t rank_address(const struct obj *o, uint32_t ref, const char *name)
+{
+	const Elf64_Sym *sym = obj_ref_sym(o, ref);
 	uint32_t underscores = 0;
 
 	while (underscores < 255 && name[underscores] == '_')
 		underscores++;
-	return (is_function(sym) ? 0 : 1u << 9) |
-	       (ELF64_ST_BIND(sym->st_info) == STB_LOCAL ? 1u << 8 : 0) | underscores;
+	return (is_function(sym) ? 0 : 1u << 10) |
+	       (ELF64_ST_BIND(sym->st_info) == STB_LOCAL ? 1u << 9 : 0) |
+	       (is_retired(o, ref, name) ? 1u << 8 : 0) | underscores;
 }
 
 /* Thumb functions carry a 1 in the lowest bit of their address (ARM ELF, 5.5.3). */
@@ -109,7 +123,7 @@ static void fill_candidate(const struct obj *o, uint32_t ref, struct candidate *
 		.end = end < start ? UINT64_MAX : end,
 		.name = name,
 		.ref = ref,
-		.rank = rank_address(sym, name),
+		.rank = rank_address(o, ref, name),
 	};
 }
 

@@ -189,6 +189,7 @@ int rtld_read(struct rtld *r, struct rtld_list *ret)
 	struct builder b = { .path = malloc(RTLD_MAX_PATH) };
 	int err = b.path ? read_namespaces(r, &b) : -ENOMEM;
 
+	reader_reset(&r->reader);
 	free(b.path);
 	if (err) {
 		rtld_list_fini(&b.list);

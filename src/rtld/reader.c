@@ -1,23 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /* Blocks, words and strings of a target; see reader.h. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "rtld/reader.h"
 
 void reader_reset(struct reader *r)
 {
-	for (unsigned i = 0; i < READER_NBLOCKS; i++)
-		r->blocks[i].len = 0;
+	for (unsigned i = 0; i < READER_NBLOCKS; i++) {
+		free(r->blocks[i]);
+		r->blocks[i] = NULL;
+	}
 }
 
-/* The block that holds addr, read if need be; NULL when it has not got that byte. */
+/* The block that holds addr, read if need be; NULL when it has not got that byte, or
+ * there is no memory. */
 static const struct reader_block *find_block(struct reader *r, uint64_t addr)
 {
 	uint64_t start = addr & ~(uint64_t)(READER_BLOCK - 1);
-	struct reader_block *b = &r->blocks[start / READER_BLOCK % READER_NBLOCKS];
+	struct reader_block **slot = &r->blocks[start / READER_BLOCK % READER_NBLOCKS],
+			    *b;
 	ssize_t n;
 
+	if (!*slot)
+		*slot = calloc(1, sizeof(**slot));
+	b = *slot;
+	if (!b)
+		return NULL;
 	if (!b->len || b->addr != start) {
 		n = mem_read(&r->mem, start, b->data, READER_BLOCK);
 		b->addr = start;

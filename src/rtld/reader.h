@@ -28,10 +28,11 @@ struct reader_block {
 struct reader {
 	struct mem mem; /* the target */
 	unsigned word;  /* bytes of a long and a pointer: 4 or 8 */
-	struct reader_block blocks[READER_NBLOCKS]; /* direct-mapped by address */
+	/* direct-mapped by address; allocated when needed, NULL */
+	struct reader_block *blocks[READER_NBLOCKS];
 };
 
-/* Forgets what was read: call it before each pass. */
+/* Forgets what was read, and frees it: call it before each pass, and behind the last. */
 void reader_reset(struct reader *r);
 
 /* Exactly len bytes: 0, -EFAULT, or what the target said. */

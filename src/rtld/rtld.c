@@ -144,6 +144,7 @@ int rtld_new(const struct rtld_target *target, struct rtld **ret)
 		rtld_free(r);
 		return err;
 	}
+	reader_reset(&r->reader); /* it may be long before it is used again */
 	log_at(LOG_RTLD, 1, 0, 0, "agent: DT_DEBUG at %#llx, _dl_debug_state %#llx",
 	       (unsigned long long)r->debug_slot, (unsigned long long)r->state_func);
 	*ret = r;
@@ -152,6 +153,8 @@ int rtld_new(const struct rtld_target *target, struct rtld **ret)
 
 void rtld_free(struct rtld *r)
 {
+	if (r)
+		reader_reset(&r->reader);
 	free(r);
 }
 
@@ -246,6 +249,7 @@ uint64_t rtld_watch_addr(struct rtld *r)
 	if (!r->brk) {
 		reader_reset(&r->reader);
 		(void)find_head(r);
+		reader_reset(&r->reader);
 	}
 	return r->brk ? r->brk : r->state_func;
 }
@@ -306,5 +310,6 @@ int rtld_read_state(struct rtld *r)
 		return err;
 	while ((err = rtld_walk_next(r, &w)) > 0)
 		state = rtld_state_join(state, w.debug.state);
+	reader_reset(&r->reader);
 	return err ? err : (int)state;
 }

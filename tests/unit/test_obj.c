@@ -74,13 +74,17 @@ static void default_versions_are_no_names(void **state)
 {
 	static const struct line lines[] = { FUNC("read@@GLIBC_2.2.5", 0x1100, 0x10),
 					     FUNC("read@OLD", 0x1200, 0x10),
-					     FUNC("@@odd", 0x1300, 0x10), END };
+					     FUNC("@@odd", 0x1300, 0x10),
+					     FUNC("cfree@OLD", 0x1400, 0x10),
+					     FUNC("free", 0x1400, 0x10),
+					     END };
 	struct obj *o = make_obj(lines, NULL);
 
 	assert_string_equal(at(o, 0x1100), "read");
 	assert_int_equal(value_of(o, "read"), 0x1100);
 	assert_string_equal(at(o, 0x1200), "read@OLD");
 	assert_string_equal(at(o, 0x1300), "@@odd");
+	assert_string_equal(at(o, 0x1400), "free"); /* not the first by alphabet */
 	obj_unref(o);
 }
 

@@ -33,9 +33,15 @@ static int open_object(struct image *im, const struct image_object *o, struct ob
 {
 	const struct procfs_map *m = &im->maps[o->first_map].m;
 	_cleanup_close_ int fd = -1;
+	struct stat st;
 
 	if (!m->inode)
 		return im->vdso ? obj_get_common(im->vdso, im->vdso_len, ret) : -ENOENT;
+	if (!im->origin && !procfs_stat_mapped(im->pid, m, &st)) {
+		*ret = obj_get_known(&st); /* a program that was seen before: most are */
+		if (*ret)
+			return 0;
+	}
 	fd = image_open_file(im->origin, im->origin_arg, im->pid, m);
 	return fd >= 0 ? obj_get_fd(fd, ret) : fd;
 }

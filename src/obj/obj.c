@@ -66,6 +66,11 @@ int obj_get_fd(int fd, struct obj **ret)
 	return 0;
 }
 
+struct obj *obj_get_known(const struct stat *st)
+{
+	return obj_cache_find(st);
+}
+
 int obj_get_bytes(const void *bytes, size_t len, struct obj **ret)
 {
 	struct obj_source src = { .fd = -1, .bytes = bytes, .size = len };

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "mem/mem.h"
 
@@ -46,6 +47,10 @@ struct obj_symbol {
  * first look-up, once.
  */
 int obj_get_fd(int fd, struct obj **ret);
+
+/* The obj of the file that stat(2) says this of, when the cache has it: a new reference,
+ * or NULL. */
+struct obj *obj_get_known(const struct stat *st);
 
 /* The same for an ELF image at hand (copied). Not cached. */
 int obj_get_bytes(const void *bytes, size_t len, struct obj **ret);

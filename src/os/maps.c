@@ -215,13 +215,31 @@ static int open_if_same(int path_fd, const struct procfs_map *m)
  * Through map_files: the very file, whatever its name has become. Following these links
  * takes CAP_SYS_ADMIN or, since Linux 5.9, CAP_CHECKPOINT_RESTORE (proc(5)).
  */
+static void name_map_file(pid_t pid, const struct procfs_map *m, char *buf, size_t size)
+{
+	snprintf(buf, size, "/proc/%d/map_files/%llx-%llx", pid,
+		 (unsigned long long)m->start, (unsigned long long)m->end);
+}
+
+int procfs_stat_mapped(pid_t pid, const struct procfs_map *m, struct stat *ret)
+{
+	char path[96];
+
+	name_map_file(pid, m, path, sizeof(path));
+	if (stat(path, ret))
+		return -errno;
+	return ret->st_ino == m->inode && S_ISREG(ret->st_mode) &&
+			       ret->st_dev == makedev(m->dev_major, m->dev_minor)
+		       ? 0
+		       : -ESTALE;
+}
+
 static int open_map_file(pid_t pid, const struct procfs_map *m)
 {
 	char path[96];
 	_cleanup_close_ int fd = -1;
 
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid,
-		 (unsigned long long)m->start, (unsigned long long)m->end);
+	name_map_file(pid, m, path, sizeof(path));
 	fd = open(path, O_PATH | O_CLOEXEC);
 	return fd >= 0 ? open_if_same(fd, m) : -errno;
 }

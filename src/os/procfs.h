@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* What /proc/PID/stat (or task/TID/stat) says, as far as it is used. */
@@ -118,6 +119,12 @@ int procfs_slurp(pid_t pid, const char *name, char **ret_buf, size_t *ret_len);
 
 /* The target of the link /proc/PID/NAME, allocated; the caller frees *ret_path. */
 int procfs_readlink(pid_t pid, const char *name, char **ret_path);
+
+/*
+ * What stat(2) says of the file that pid maps at [start, end), without opening it: 0; an
+ * errno where that cannot be told, which procfs_open_mapped() may know better.
+ */
+int procfs_stat_mapped(pid_t pid, const struct procfs_map *m, struct stat *ret);
 
 /*
  * Opens (O_RDONLY | O_CLOEXEC) the file that pid maps at [start, end): by map_files,

@@ -2,7 +2,8 @@
 /*
  * Theory: one look at /proc says who there is, whose child, and called what. Names are
  * compared with that list and trees walked in it; who comes later is not in it, who goes
- * is found gone when he is looked at.
+ * is found gone when he is looked at. Kernel threads and zombies have nothing to show:
+ * they are left out, but when they are asked for by their ids.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -18,10 +19,16 @@
 #include "select.h"
 #include "task.h"
 
+/* PF_KTHREAD in the flags of /proc/PID/stat (include/linux/sched.h). */
+enum {
+	KTHREAD = 0x00200000
+};
+
 /* A process. */
 struct process {
 	pid_t pid;     /* its id */
 	pid_t parent;  /* its parent's */
+	bool hollow;   /* a kernel thread, or a zombie */
 	char name[64]; /* its comm */
 };
 
@@ -33,14 +40,18 @@ struct census {
 
 static bool read_process(pid_t pid, struct process *ret)
 {
-	char stat[512], *open, *close;
+	char stat[512], *open, *close, state;
+	unsigned flags;
 
 	if (task_file(stat, sizeof(stat), "/proc/%d/stat", pid) <= 0)
 		return false;
 	open = strchr(stat, '(');
 	close = strrchr(stat, ')');
-	if (!open || !close || sscanf(close + 1, " %*c %d", &ret->parent) != 1)
+	if (!open || !close ||
+	    sscanf(close + 1, " %c %d %*d %*d %*d %*d %u", &state, &ret->parent,
+		   &flags) != 3)
 		return false;
+	ret->hollow = state == 'Z' || state == 'X' || (flags & KTHREAD);
 	ret->pid = pid;
 	snprintf(ret->name, sizeof(ret->name), "%.*s", (int)(close - open - 1), open + 1);
 	return true;
@@ -112,7 +123,7 @@ static void add_descendants(struct selection *s, size_t *room, const struct cens
 {
 	for (size_t i = 0; i < s->n; i++)
 		for (size_t k = 0; k < c->n && !s->list[i].file; k++)
-			if (c->list[k].parent == s->list[i].pid &&
+			if (c->list[k].parent == s->list[i].pid && !c->list[k].hollow &&
 			    c->list[k].pid != getpid())
 				add_target(s, room,
 					   (struct target){ .pid = c->list[k].pid });
@@ -123,7 +134,7 @@ static int add_named(struct selection *s, size_t *room, const struct census *c)
 	bool any = false;
 
 	for (size_t i = 0; i < c->n; i++) {
-		if (c->list[i].pid == getpid() ||
+		if (c->list[i].pid == getpid() || c->list[i].hollow ||
 		    fnmatch(s->name, c->list[i].name, 0) != 0)
 			continue;
 		any = true;

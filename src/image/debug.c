@@ -34,6 +34,7 @@ struct search {
 	struct obj *file;                /* its file */
 	const char *link;                /* .gnu_debuglink, or NULL */
 	uint32_t crc;                    /* of that file */
+	bool has_debug_root;             /* there is DEBUG_ROOT */
 };
 
 /* By what a candidate was named. */
@@ -104,7 +105,7 @@ static int try_id(const struct search *s, int *ret_fd, struct obj **ret)
 	size_t n;
 
 	id = obj_build_id(s->file, &n);
-	if (!id || n < 2)
+	if (!id || n < 2 || !s->has_debug_root)
 		return -ENOENT;
 	to += sprintf(to, DEBUG_ROOT "/.build-id/%02x/", id[0]);
 	for (size_t i = 1; i < n; i++)
@@ -124,7 +125,7 @@ static int try_link(const struct search *s, int *ret_fd, struct obj **ret)
 
 	if (!s->link || !slash)
 		return -ENOENT;
-	for (int i = 0; i < 3 && err; i++) {
+	for (int i = 0; i < (s->has_debug_root ? 3 : 2) && err; i++) {
 		int n = snprintf(path, sizeof(path), forms[i == 1], roots[i],
 				 (int)(slash - s->from->path), s->from->path, s->link);
 
@@ -134,19 +135,34 @@ static int try_link(const struct search *s, int *ret_fd, struct obj **ret)
 	return err;
 }
 
-int image_find_debug(struct image *im, const struct image_object *o, struct obj *file,
-		     int *ret_fd, struct obj **ret)
+/* Most machines have no debug files: asked once a snapshot. */
+static bool has_debug_root(struct image *im, int root)
 {
-	_cleanup_close_ int root = im->origin ? -ESRCH : procfs_root(im->pid);
-	struct search s = { .from = o, .file = file };
-	int err;
+	if (!im->debug_root) {
+		_cleanup_close_ int fd = procfs_open_dir(root, DEBUG_ROOT);
+
+		im->debug_root = fd >= 0 ? 1 : -1;
+	}
+	return im->debug_root > 0;
+}
+
+int image_open_root(const struct image *im)
+{
+	int root = im->origin ? -ESRCH : procfs_root(im->pid);
 
 	/* Of a core, and of who has gone: ours, for what says the same build-id. */
 	if (root == -ESRCH)
 		root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return -ENOENT;
-	s.root = root;
+	return root;
+}
+
+int image_find_debug(struct image *im, const struct image_object *o, struct obj *file,
+		     int root, int *ret_fd, struct obj **ret)
+{
+	struct search s = { .root = root, .from = o, .file = file };
+	int err;
+
+	s.has_debug_root = has_debug_root(im, root);
 	s.link = obj_debuglink(file, &s.crc);
 	err = try_id(&s, ret_fd, ret);
 	if (err)
@@ -157,21 +173,29 @@ int image_find_debug(struct image *im, const struct image_object *o, struct obj 
 
 /* Under im->lock. What failed for want of memory or descriptors is tried again. */
 static void find_once(struct image *im, const struct image_object *o,
-		      struct image_slot *slot, struct obj *file)
+		      struct image_slot *slot, struct obj *file, int root)
 {
 	struct obj *debug = NULL;
 	int err = -ENOENT, fd = -1;
 
 	if (atomic_load(&slot->debug_known))
 		return;
-	if (!obj_has_symtab(file))
-		err = image_find_debug(im, o, file, &fd, &debug);
+	if (!obj_has_symtab(file) && root >= 0)
+		err = image_find_debug(im, o, file, root, &fd, &debug);
 	if (!err)
 		close(fd);
 	if (!err)
 		atomic_store_explicit(&slot->debug, debug, memory_order_release);
 	if (err != -ENOMEM && err != -EMFILE && err != -ENFILE)
 		atomic_store_explicit(&slot->debug_known, true, memory_order_release);
+}
+
+void image_open_debug(struct image *im, const struct image_object *o, struct obj *file,
+		      int root)
+{
+	pthread_mutex_lock(&im->lock);
+	find_once(im, o, &im->slots[o - im->objects], file, root);
+	pthread_mutex_unlock(&im->lock);
 }
 
 struct obj *image_object_debug(struct image *im, const struct image_object *o,
@@ -181,9 +205,10 @@ struct obj *image_object_debug(struct image *im, const struct image_object *o,
 
 	if (__builtin_expect(
 		    !atomic_load_explicit(&slot->debug_known, memory_order_acquire), 0)) {
-		pthread_mutex_lock(&im->lock);
-		find_once(im, o, slot, file);
-		pthread_mutex_unlock(&im->lock);
+		_cleanup_close_ int root =
+			obj_has_symtab(file) ? -1 : image_open_root(im);
+
+		image_open_debug(im, o, file, root);
 	}
 	return atomic_load_explicit(&slot->debug, memory_order_acquire);
 }

@@ -126,11 +126,12 @@ void image_adopt(struct image *im, struct image *old)
 
 void image_open_all(struct image *im)
 {
+	_cleanup_close_ int root = image_open_root(im);
 	struct obj *file;
 
 	for (size_t i = 0; i < im->nobjects; i++) {
 		if (!image_object_obj(im, &im->objects[i], &file))
-			image_object_debug(im, &im->objects[i], file);
+			image_open_debug(im, &im->objects[i], file, root);
 	}
 	image_open_jit(im);
 }

@@ -31,12 +31,13 @@ struct image {
 	struct image_map *maps; /* nmaps, by address; owned */
 	uint64_t *starts;       /* their starts, which a search runs over; owned */
 	size_t nmaps;           /* how many */
-	struct image_object *objects;  /* nobjects, in order; owned */
-	struct image_slot *slots;      /* nobjects, parallel; owned */
-	size_t nobjects;               /* how many */
-	char *names;                   /* link-map names, one after the other; owned */
-	char *vdso;                    /* contents of the vDSO, or NULL; owned */
-	size_t vdso_len;               /* bytes */
+	struct image_object *objects; /* nobjects, in order; owned */
+	struct image_slot *slots;     /* nobjects, parallel; owned */
+	size_t nobjects;              /* how many */
+	char *names;                  /* link-map names, one after the other; owned */
+	char *vdso;                   /* contents of the vDSO, or NULL; owned */
+	size_t vdso_len;              /* bytes */
+	int debug_root; /* is there DEBUG_ROOT: 1 yes, -1 no, 0 not known; under lock */
 	_Atomic(struct jit_map *) jit; /* names of compiled code, once asked for; owned */
 	atomic_bool jit_known;         /* they have been looked for */
 	pthread_mutex_t lock;          /* whoever opens a file */
@@ -94,10 +95,18 @@ int image_open_file(const struct image_origin *origin, void *arg, pid_t pid,
 
 /*
  * Looks for the debug file of o, whose own file is `file`: a new reference, and a
- * descriptor. -ENOENT: there is none, or none that fits. (debug.c)
+ * descriptor. -ENOENT: there is none, or none that fits. Under im->lock. (debug.c)
  */
 int image_find_debug(struct image *im, const struct image_object *o, struct obj *file,
-		     int *ret_fd, struct obj **ret);
+		     int root, int *ret_fd, struct obj **ret);
+
+/* The directory that debug files are looked for in: a descriptor or -errno. (debug.c) */
+int image_open_root(const struct image *im);
+
+/* Looks for the debug file of o unless that has been done; root: image_open_root().
+ * (debug.c) */
+void image_open_debug(struct image *im, const struct image_object *o, struct obj *file,
+		      int root);
 
 /* Reads the perf map now, where there may be code that it names. (jit.c) */
 void image_open_jit(struct image *im);

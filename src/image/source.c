@@ -26,9 +26,9 @@ static int load_own(struct image *im, const struct image_object *o, struct obj *
 static int load_separate(struct image *im, const struct image_object *o, struct obj *file)
 {
 	struct image_slot *slot = &im->slots[o - im->objects];
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int root = image_open_root(im), fd = -1;
 	struct obj *debug;
-	int err = image_find_debug(im, o, file, &fd, &debug);
+	int err = root < 0 ? -ENOENT : image_find_debug(im, o, file, root, &fd, &debug);
 
 	if (err)
 		return err;

@@ -103,8 +103,8 @@ size_t cfi_cache_bytes(const struct cfi_cache *c); /* that it takes; NULL: 0 */
 /* --- cfi_load.c ------------------------------------------------------------------- */
 struct obj;
 /* What the section headers lead to: .eh_frame, .debug_frame. -ENOMEM, -errno. */
-int cfi_load_sections(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,
-		      size_t n);
+int cfi_load_sections(const struct obj_source *src, struct obj *o,
+		      const struct obj_sections *s);
 /* What PT_GNU_EH_FRAME leads to, after the sections. -ENOMEM, -errno. */
 int cfi_load_header(const struct obj_source *src, struct obj *o, const Elf64_Phdr *ph);
 /* Takes `bytes` (malloc'ed) as a section's contents, where there are none yet: for who

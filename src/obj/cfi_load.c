@@ -83,22 +83,19 @@ static int load_eh(const struct obj_source *src, struct obj *o, const Elf64_Shdr
 	return load_bytes(src, o, CFI_EH, sh->sh_offset, sh->sh_size, sh->sh_addr);
 }
 
-int cfi_load_sections(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,
-		      size_t n)
+int cfi_load_sections(const struct obj_source *src, struct obj *o,
+		      const struct obj_sections *s)
 {
-	_cleanup_free_ char *names = NULL;
 	const Elf64_Shdr *found;
-	size_t len = 0;
-	int err;
+	int err = 0;
 
 	o->cfi.addr_size = src->class == ELFCLASS32 ? 4 : 8;
 	if (!is_native(src))
 		return 0;
-	err = optional(obj_read_names(src, &o->header, sh, n, &names, &len));
-	found = obj_find_named(sh, n, names, len, ".eh_frame");
-	if (!err && found)
+	found = obj_find_named(s, ".eh_frame");
+	if (found)
 		err = load_eh(src, o, found);
-	found = obj_find_named(sh, n, names, len, ".debug_frame");
+	found = obj_find_named(s, ".debug_frame");
 	if (!err && found)
 		err = load_debug(src, o, found);
 	return err;

@@ -57,21 +57,14 @@ static int load_link(const struct obj_source *src, struct obj *o, const Elf64_Sh
 	return 0;
 }
 
-int obj_load_debug(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,
-		   size_t n)
+int obj_load_debug(const struct obj_source *src, struct obj *o,
+		   const struct obj_sections *s)
 {
-	_cleanup_free_ char *names = NULL;
-	const Elf64_Shdr *found;
-	size_t len = 0;
-	int err = optional(obj_read_names(src, &o->header, sh, n, &names, &len));
+	const Elf64_Shdr *found = obj_find_named(s, ".gnu_debugdata");
+	int err = found ? load_packed(src, o, found) : 0;
 
-	found = obj_find_named(sh, n, names, len, ".gnu_debugdata");
-	if (!err && found)
-		err = load_packed(src, o, found);
-	found = obj_find_named(sh, n, names, len, ".gnu_debuglink");
-	if (!err && found)
-		err = load_link(src, o, found);
-	return err;
+	found = obj_find_named(s, ".gnu_debuglink");
+	return !err && found ? load_link(src, o, found) : err;
 }
 
 /* The .symtab of the ELF file in memory. */

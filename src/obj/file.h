@@ -115,8 +115,8 @@ int obj_load_dynamic(const struct obj_source *src, struct obj *o, const Elf64_Dy
 		     size_t n);
 
 /* What the sections say of debug information elsewhere. (debugdata.c) */
-int obj_load_debug(const struct obj_source *src, struct obj *o, const Elf64_Shdr *sh,
-		   size_t n);
+int obj_load_debug(const struct obj_source *src, struct obj *o,
+		   const struct obj_sections *s);
 
 /* Expands .gnu_debugdata and reads its .symtab as ours; garbage has none. Under o->lock,
  * before there is an index. -ENOMEM. (debugdata.c) */

@@ -50,23 +50,22 @@ static size_t round_up(size_t n)
 /* Reads the wanted sections. */
 static int collect(const struct obj_source *src, const Elf64_Ehdr *eh, struct pack *p)
 {
-	_cleanup_free_ Elf64_Shdr *sh = NULL;
-	_cleanup_free_ char *names = NULL;
-	size_t n = 0, len = 0, left = MAX_BYTES;
-	int err = obj_read_sections(src, eh, &sh, &n);
+	struct obj_sections s = { 0 };
+	size_t left = MAX_BYTES;
+	int err = obj_sections_read(src, eh, &s);
 
-	if (!err)
-		err = obj_read_names(src, eh, sh, n, &names, &len);
 	for (int i = 0; !err && i < NWANTED; i++) {
-		const Elf64_Shdr *one = obj_find_named(sh, n, names, len, wanted[i]);
+		const Elf64_Shdr *one = obj_find_named(&s, wanted[i]);
 
 		if (!one || one->sh_type == SHT_NOBITS)
 			continue;
 		if (one->sh_size > left)
-			return -E2BIG;
-		err = obj_read_section(src, one, left, &p->bytes[i], &p->len[i]);
+			err = -E2BIG;
+		else
+			err = obj_read_section(src, one, left, &p->bytes[i], &p->len[i]);
 		left -= err ? 0 : p->len[i];
 	}
+	obj_sections_fini(&s);
 	return err;
 }
 

@@ -354,26 +354,34 @@ static int scan_note_sections(const struct obj_source *src, struct obj *o,
 	return err;
 }
 
-static int load_sections(const struct obj_source *src, struct obj *o)
+static int load_from(const struct obj_source *src, struct obj *o,
+		     const struct obj_sections *s)
 {
-	_cleanup_free_ Elf64_Shdr *sh = NULL;
-	size_t n = 0;
-	int err = optional(obj_read_sections(src, &o->header, &sh, &n));
+	int err = keep_extents(o, s->sh, s->n);
 
 	if (!err)
-		err = keep_extents(o, sh, n);
+		err = obj_load_table(src, &o->raw[0], s->sh, s->n, SHT_SYMTAB);
 	if (!err)
-		err = obj_load_table(src, &o->raw[0], sh, n, SHT_SYMTAB);
+		err = obj_load_table(src, &o->raw[1], s->sh, s->n, SHT_DYNSYM);
 	if (!err)
-		err = obj_load_table(src, &o->raw[1], sh, n, SHT_DYNSYM);
+		err = load_versions(src, o, s->sh, s->n);
 	if (!err)
-		err = load_versions(src, o, sh, n);
+		err = cfi_load_sections(src, o, s);
 	if (!err)
-		err = cfi_load_sections(src, o, sh, n);
-	if (!err)
-		err = obj_load_debug(src, o, sh, n);
+		err = obj_load_debug(src, o, s);
 	/* A separate debug file has no segments to find them by. */
-	return err ? err : scan_note_sections(src, o, sh, n);
+	return err ? err : scan_note_sections(src, o, s->sh, s->n);
+}
+
+static int load_sections(const struct obj_source *src, struct obj *o)
+{
+	struct obj_sections s = { 0 };
+	int err = optional(obj_sections_read(src, &o->header, &s));
+
+	if (!err)
+		err = load_from(src, o, &s);
+	obj_sections_fini(&s);
+	return err;
 }
 
 static int load_parts(struct obj_source *src, struct obj *o)

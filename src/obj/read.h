@@ -51,13 +51,21 @@ int obj_read_dynamic(const struct obj_source *src, uint64_t off, uint64_t len,
 		     Elf64_Dyn **ret, size_t *ret_n);
 int obj_read_symbols(const struct obj_source *src, uint64_t off, uint64_t len,
 		     Elf64_Sym **ret, size_t *ret_n);
-/* The names of sections: a block with a NUL behind it. -ENOEXEC: there are none. */
-int obj_read_names(const struct obj_source *src, const Elf64_Ehdr *eh,
-		   const Elf64_Shdr *sh, size_t n, char **ret, size_t *ret_len);
+/* Section headers, and their names. */
+struct obj_sections {
+	Elf64_Shdr *sh; /* n; owned */
+	size_t n;       /* how many */
+	char *names;    /* len bytes and a NUL; owned */
+	size_t len;     /* 0: there are no names */
+};
+
+/* Into *s, which is all zeros; obj_sections_fini() in any case. */
+int obj_sections_read(const struct obj_source *src, const Elf64_Ehdr *eh,
+		      struct obj_sections *s);
+void obj_sections_fini(struct obj_sections *s);
 
 /* The first section of that name, or NULL: one is read, however many claim to be it. */
-const Elf64_Shdr *obj_find_named(const Elf64_Shdr *sh, size_t n, const char *names,
-				 size_t len, const char *name);
+const Elf64_Shdr *obj_find_named(const struct obj_sections *s, const char *name);
 
 /* The contents of a section of `limit` bytes at most with a NUL behind them, expanded
  * where they are compressed (expand.h). -ENOTSUP: in a way that this build cannot. */

@@ -12,30 +12,46 @@
 #include "obj/read.h"
 #include "util/scope.h"
 
-int obj_read_names(const struct obj_source *src, const Elf64_Ehdr *eh,
-		   const Elf64_Shdr *sh, size_t n, char **ret, size_t *ret_len)
+/* Without names where the file has none that make sense. */
+static int read_names(const struct obj_source *src, const Elf64_Ehdr *eh,
+		      struct obj_sections *s)
 {
 	size_t at = eh->e_shstrndx;
 	int err;
 
-	if (at == SHN_XINDEX && n)
-		at = sh[0].sh_link;
-	if (at >= n || sh[at].sh_type != SHT_STRTAB || sh[at].sh_size > OBJ_MAX_STRINGS)
-		return -ENOEXEC;
-	err = obj_read_bytes(src, sh[at].sh_offset, sh[at].sh_size, ret);
+	if (at == SHN_XINDEX && s->n)
+		at = s->sh[0].sh_link;
+	if (at >= s->n || s->sh[at].sh_type != SHT_STRTAB ||
+	    s->sh[at].sh_size > OBJ_MAX_STRINGS)
+		return 0;
+	err = obj_read_bytes(src, s->sh[at].sh_offset, s->sh[at].sh_size, &s->names);
 	if (!err)
-		*ret_len = sh[at].sh_size;
-	return err;
+		s->len = s->sh[at].sh_size;
+	return err == -ENOEXEC ? 0 : err;
 }
 
-const Elf64_Shdr *obj_find_named(const Elf64_Shdr *sh, size_t n, const char *names,
-				 size_t len, const char *name)
+int obj_sections_read(const struct obj_source *src, const Elf64_Ehdr *eh,
+		      struct obj_sections *s)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (sh[i].sh_name < len && !strcmp(names + sh[i].sh_name, name))
-			return &sh[i];
+	int err = obj_read_sections(src, eh, &s->sh, &s->n);
+
+	return err ? err : read_names(src, eh, s);
+}
+
+const Elf64_Shdr *obj_find_named(const struct obj_sections *s, const char *name)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->sh[i].sh_name < s->len &&
+		    !strcmp(s->names + s->sh[i].sh_name, name))
+			return &s->sh[i];
 	}
 	return NULL;
+}
+
+void obj_sections_fini(struct obj_sections *s)
+{
+	free(s->sh);
+	free(s->names);
 }
 
 static bool is_native(const struct obj_source *src)

@@ -72,3 +72,8 @@ int procfs_open_itself(int root, const char *path, struct stat *ret_st)
 {
 	return open_plain(root, path, O_NOFOLLOW, ret_st);
 }
+
+int procfs_open_dir(int root, const char *path)
+{
+	return procfs_rooted(root, path, O_DIRECTORY);
+}

@@ -148,6 +148,9 @@ int procfs_open_inside(int root, const char *path, struct stat *ret_st);
 /* The same of a path whose last part is no link (-ENXIO). */
 int procfs_open_itself(int root, const char *path, struct stat *ret_st);
 
+/* A folder there (O_PATH), or -errno. */
+int procfs_open_dir(int root, const char *path);
+
 /*
  * The file that is mapped at addr: its path (the caller's to free), and where the
  * mappings of it that lie there without a gap begin and end. Costs a few µs however many

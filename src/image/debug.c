@@ -180,8 +180,8 @@ static void find_once(struct image *im, const struct image_object *o,
 
 	if (atomic_load(&slot->debug_known))
 		return;
-	if (!obj_has_symtab(file) && root >= 0)
-		err = image_find_debug(im, o, file, root, &fd, &debug);
+	if (!obj_has_symtab(file))
+		err = root < 0 ? root : image_find_debug(im, o, file, root, &fd, &debug);
 	if (!err)
 		close(fd);
 	if (!err)

@@ -11,7 +11,10 @@
  *
  * Hostile DWARF. libdw checks what it reads against the sections, but follows a nesting
  * as deep as it goes, on the stack, in those of its functions that walk; so we walk, with
- * dwarf_child() and dwarf_siblingof(), which do not, and count levels and steps.
+ * dwarf_child() and dwarf_siblingof(), which do not, and count levels and steps. A few
+ * bytes can also make it read much of a section again and again: each table that we make
+ * has a deadline, at which it stays as it is. And a line takes a byte in the file and
+ * sixty in memory: units with more than 16 MiB of them have none.
  *
  * One lock a file: libdw's handles are not for several threads. Strings are libdw's and
  * live as long as the obj; so does all of this. An obj with lines is not kept once
@@ -26,6 +29,7 @@
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "obj/file.h"
 #include "util/log.h"
@@ -37,6 +41,9 @@ enum {
 	MAX_STEPS = 1 << 22,   /* entries looked at for one table */
 	MAX_DESCENT = 1 << 16, /* … for the inlined functions of one address */
 	MAX_DEPTH = 64,        /* levels that are followed */
+	MAX_LINES = 16 << 20,  /* bytes of a unit's line program */
+	DEADLINE = 4,          /* s for one table; the largest programs take one */
+	LOOK_AT_CLOCK = 64,    /* steps between two looks at the clock */
 	NANSWERS = 512,        /* answers kept; a power of two */
 };
 
@@ -50,12 +57,15 @@ struct range {
 struct ranges {
 	struct range *range; /* n; owned */
 	size_t n, room;      /* used and allocated */
+	unsigned tried;      /* ranges that there were, kept or not */
+	time_t end;          /* when to stop adding, CLOCK_MONOTONIC; 0 not begun */
 };
 
 /* A unit. */
 struct unit {
 	Dwarf_Off offset;        /* of its entry */
 	bool known;              /* its functions have been collected */
+	bool has_lines;          /* … and its lines can be read */
 	struct ranges functions; /* its functions */
 };
 
@@ -71,6 +81,8 @@ struct obj_lines {
 	char *bytes;                    /* what libdw reads; owned */
 	Elf *elf;                       /* over it */
 	Dwarf *dwarf;                   /* over that */
+	const char *program;            /* .debug_line, in bytes */
+	size_t program_len;             /* bytes of it */
 	struct unit *unit;              /* nunit; owned */
 	size_t nunit, room;             /* used and allocated */
 	struct ranges units;            /* the units' addresses */
@@ -79,9 +91,29 @@ struct obj_lines {
 
 /* --- ranges ----------------------------------------------------------------------- */
 
+static time_t now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+/* Has the table had its time, or its number? */
+static bool is_over(struct ranges *r)
+{
+	if (!r->end)
+		r->end = now_s() + DEADLINE;
+	return ++r->tried > MAX_RANGES ||
+	       (r->tried % LOOK_AT_CLOCK == 0 && now_s() > r->end);
+}
+
+/* -E2BIG: that is all that it gets. */
 static int add_range(struct ranges *r, uint64_t low, uint64_t high, uint64_t what)
 {
-	if (low >= high || r->n == MAX_RANGES)
+	if (is_over(r))
+		return -E2BIG;
+	if (low >= high)
 		return 0;
 	if (r->n == r->room) {
 		size_t room = r->room ? r->room * 2 : 64;
@@ -168,11 +200,13 @@ static int collect_units(struct obj_lines *l)
 
 	while (!err && l->nunit < MAX_UNITS &&
 	       !dwarf_get_units(l->dwarf, cu, &cu, NULL, &type, &die, NULL)) {
+		if (is_over(&l->units))
+			break;
 		if (type == DW_UT_compile || type == DW_UT_skeleton)
 			err = add_unit(l, &die);
 	}
 	sort_ranges(&l->units);
-	return err;
+	return err == -E2BIG ? 0 : err;
 }
 
 /* --- functions of a unit ---------------------------------------------------------- */
@@ -205,6 +239,20 @@ static bool step_into(struct walk *w)
 	return true;
 }
 
+/* Is the unit's line program of a size that can be read? */
+static bool has_lines(const struct obj_lines *l, Dwarf_Die *unit)
+{
+	Dwarf_Attribute attr;
+	Dwarf_Word at;
+	uint32_t len;
+
+	if (dwarf_formudata(dwarf_attr(unit, DW_AT_stmt_list, &attr), &at) ||
+	    l->program_len < sizeof(len) || at > l->program_len - sizeof(len))
+		return false;
+	memcpy(&len, l->program + at, sizeof(len)); /* 64-bit DWARF: too much */
+	return len <= MAX_LINES;
+}
+
 static bool has_functions(Dwarf_Die *die)
 {
 	switch (dwarf_tag(die)) {
@@ -230,7 +278,8 @@ static int collect_functions(struct obj_lines *l, struct unit *u)
 		return 0;
 	if (!dwarf_offdie(l->dwarf, u->offset, &w.die[0]))
 		return -ENOENT;
-	for (more = step_into(&w); more && !err;) {
+	u->has_lines = has_lines(l, &w.die[0]);
+	for (more = step_into(&w); more && !err && !is_over(&u->functions);) {
 		Dwarf_Die *die = &w.die[w.depth];
 
 		if (dwarf_tag(die) == DW_TAG_subprogram)
@@ -238,8 +287,8 @@ static int collect_functions(struct obj_lines *l, struct unit *u)
 		more = (has_functions(die) && step_into(&w)) || step_over(&w);
 	}
 	sort_ranges(&u->functions);
-	u->known = !err;
-	return err;
+	u->known = !err || err == -E2BIG;
+	return u->known ? 0 : err;
 }
 
 /* --- one address ------------------------------------------------------------------ */
@@ -333,18 +382,19 @@ static size_t descend(Dwarf_Die *function, uint64_t vaddr, Dwarf_Die *chain)
 	return n;
 }
 
-/* The chain as places, innermost first. */
+/* The chain as places, innermost first; unit NULL: without lines. */
 static size_t fill_places(Dwarf_Die *unit, Dwarf_Die *chain, size_t n, uint64_t vaddr,
 			  struct obj_place *ret)
 {
 	memset(ret, 0, n * sizeof(*ret));
-	fill_line(unit, vaddr, &ret[0]);
+	if (unit)
+		fill_line(unit, vaddr, &ret[0]);
 	for (size_t i = 0; i < n; i++) {
 		Dwarf_Die *die = &chain[n - 1 - i];
 
 		ret[i].function = function_name(die);
 		ret[i].inlined = i + 1 < n;
-		if (ret[i].inlined)
+		if (ret[i].inlined && unit)
 			fill_call(unit, die, &ret[i + 1]);
 	}
 	return n;
@@ -356,23 +406,26 @@ static int look_up(struct obj_lines *l, uint64_t vaddr, struct obj_place *ret,
 {
 	const struct range *at = find_range(&l->units, vaddr), *function;
 	Dwarf_Die unit, chain[OBJ_MAX_PLACES];
+	struct unit *u;
 	size_t n = 0;
 	int err;
 
 	*ret_n = 0;
 	if (!at || !dwarf_offdie(l->dwarf, l->unit[at->what].offset, &unit))
 		return 0;
-	err = collect_functions(l, &l->unit[at->what]);
+	u = &l->unit[at->what];
+	err = collect_functions(l, u);
 	if (err)
 		return err;
-	function = find_range(&l->unit[at->what].functions, vaddr);
+	function = find_range(&u->functions, vaddr);
 	if (function && dwarf_offdie(l->dwarf, function->what, &chain[1])) {
 		n = descend(&chain[1], vaddr, chain);
-		*ret_n = fill_places(&unit, chain, n, vaddr, ret);
+		*ret_n = fill_places(u->has_lines ? &unit : NULL, chain, n, vaddr, ret);
 		return 0;
 	}
 	memset(ret, 0, sizeof(*ret)); /* assembly code has lines and no functions */
-	fill_line(&unit, vaddr, ret);
+	if (u->has_lines)
+		fill_line(&unit, vaddr, ret);
 	*ret_n = ret->line ? 1 : 0;
 	return 0;
 }
@@ -431,12 +484,34 @@ int obj_lines_at(struct obj *o, uint64_t vaddr, struct obj_place *ret, size_t *r
 
 /* --- loading ---------------------------------------------------------------------- */
 
+/* Where in our bytes .debug_line is. */
+static void find_program(struct obj_lines *l)
+{
+	Elf_Scn *section = NULL;
+	size_t names;
+
+	if (elf_getshdrstrndx(l->elf, &names))
+		return;
+	while ((section = elf_nextscn(l->elf, section))) {
+		const Elf64_Shdr *sh = elf64_getshdr(section);
+		const char *name = sh ? elf_strptr(l->elf, names, sh->sh_name) : NULL;
+
+		if (!name || strcmp(name, ".debug_line") != 0)
+			continue;
+		l->program = l->bytes + sh->sh_offset;
+		l->program_len = sh->sh_size;
+	}
+}
+
 static int open_dwarf(struct obj_lines *l, size_t len)
 {
 	elf_version(EV_CURRENT);
 	l->elf = elf_memory(l->bytes, len);
 	l->dwarf = l->elf ? dwarf_begin_elf(l->elf, DWARF_C_READ, NULL) : NULL;
-	return l->dwarf ? collect_units(l) : -ENOENT;
+	if (!l->dwarf)
+		return -ENOENT;
+	find_program(l);
+	return collect_units(l);
 }
 
 static int load(const struct obj_source *src, struct obj_lines **ret)

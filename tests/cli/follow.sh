@@ -68,7 +68,7 @@ check '-p: attached' await eval '[[ $(tracer "$P") != 0 ]]'
 kill -TERM "$W"
 wait "$W" 2>/dev/null
 check '-p: untraced' untraced "$P"
-for pid in $(ps -o pid= --ppid "$P"); do
+for pid in $(<"/proc/$P/task/$P/children"); do # not by ps(1), which few containers have
 	TAP_VICTIMS+=("$pid")
 	check '-p: its child is untraced' untraced "$pid"
 	check '-p: and runs' await is_state "$pid" SR

@@ -47,6 +47,16 @@ static void look_closer(struct obj *o, const struct obj_symbol *sym)
 	look_at_place(o, sym->sym.st_value + sym->sym.st_size / 2);
 }
 
+/* A Thumb function's value has a 1 in its lowest bit. */
+static uint64_t start_of(const struct obj *o, const struct obj_symbol *sym)
+{
+	bool thumb = obj_machine(o) == EM_ARM &&
+		     (ELF64_ST_TYPE(sym->sym.st_info) == STT_FUNC ||
+		      ELF64_ST_TYPE(sym->sym.st_info) == STT_GNU_IFUNC);
+
+	return thumb ? sym->sym.st_value & ~1ull : sym->sym.st_value;
+}
+
 static int look_up_again(void *arg, const struct obj_symbol *sym)
 {
 	struct seen *seen = arg;
@@ -55,8 +65,8 @@ static int look_up_again(void *arg, const struct obj_symbol *sym)
 	PROMISE(sym->name && *sym->name);
 	PROMISE(strlen(sym->name) < ((size_t)1 << 30));
 	if (!obj_lookup_addr(seen->o, sym->sym.st_value, &found) && found.sym.st_size)
-		PROMISE(sym->sym.st_value >= found.sym.st_value &&
-			sym->sym.st_value - found.sym.st_value < found.sym.st_size);
+		PROMISE(sym->sym.st_value - start_of(seen->o, &found) <
+			found.sym.st_size);
 	if (!obj_lookup_name(seen->o, sym->name, &found))
 		PROMISE(!strncmp(found.name, sym->name, strlen(found.name)));
 	if (seen->n < SOME)

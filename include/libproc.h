@@ -791,7 +791,9 @@ rd_agent_t *Prd_agent(struct ps_prochandle *P);
 /*
  * The symbol `sym` in object `obj` (a name, PR_OBJ_EXEC, PR_OBJ_LDSO or PR_OBJ_EVERY).
  * *symp gets it, st_value an address in the victim. -1 ENOENT; ESRCH no such object.
- * Maps are read at first need. Plookup_by_name(3PROC).
+ * Maps are read at first need, and files: .symtab or .gnu_debugdata, of a stripped object
+ * its separate debug file as the victim sees files, .dynsym; by address also perf maps
+ * (prs_object "[jit]"). Plookup_by_name(3PROC).
  */
 int Plookup_by_name(struct ps_prochandle *P, const char *obj, const char *sym,
 		    GElf_Sym *symp);

@@ -362,7 +362,7 @@ static int check(struct ps_prochandle *P, int flags, size_t limit)
 /* The snapshot by now, with its files open. */
 static int take_image(struct ps_prochandle *P, ps_capture_t *c)
 {
-	c->image = maps_take_current(P);
+	c->image = maps_take_recent(P);
 	if (!c->image)
 		return -errno;
 	image_open_all(c->image);

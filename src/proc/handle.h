@@ -93,6 +93,7 @@ struct ps_prochandle {
 	uint64_t link_seq;    /* rtld_list.seq behind the image */
 	struct image *image;  /* the current snapshot; NULL none yet */
 	uint64_t image_ns;    /* CLOCK_MONOTONIC of its making */
+	uint64_t image_vsize; /* bytes of address space just before it; 0 not known */
 	bool image_old;       /* the victim has run since (controlled handles) */
 	bool image_due;       /* the link maps have changed since: build before use */
 	uint64_t image_cost;  /* ns that its making took */
@@ -180,7 +181,10 @@ maps_take(struct ps_prochandle
 struct image *maps_take_fresh(struct ps_prochandle *P,
 			      struct image *stale); /* after a miss; NULL: no newer */
 struct image *maps_take_current(struct ps_prochandle *P); /* as it is by now; likewise */
-bool maps_may_be_old(const struct ps_prochandle *P);      /* with the lock held */
+/* The same, but one of this second is good enough when the program is the same and its
+ * address space as large: who needs it an instant later. */
+struct image *maps_take_recent(struct ps_prochandle *P);
+bool maps_may_be_old(const struct ps_prochandle *P); /* with the lock held */
 long maps_lmid(Lmid_t lmid);
 const char *
 maps_object_name(const char *obj); /* PR_OBJ_* to the image's names; NULL every */

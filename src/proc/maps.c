@@ -25,6 +25,7 @@
 
 enum {
 	MISS_NS = 50 * 1000000,
+	RECENT_NS = 1000000000,
 	DEAR_MAPS = 1000,
 	SHARE = 8,
 };
@@ -138,9 +139,16 @@ static bool is_empty(const struct image *im)
 	return n == 0;
 }
 
+static uint64_t address_space(struct ps_prochandle *P)
+{
+	struct procfs_stat st;
+
+	return P->core || procfs_stat(P->live.pid, 0, &st) ? 0 : st.vsize;
+}
+
 static int build(struct ps_prochandle *P, const struct rtld_list *list)
 {
-	uint64_t begin = now_ns();
+	uint64_t begin = now_ns(), vsize = address_space(P);
 	struct image *next = NULL;
 	int rc = build_once(P, list, &next);
 
@@ -160,6 +168,7 @@ static int build(struct ps_prochandle *P, const struct rtld_list *list)
 	image_unref(P->image);
 	P->image = next;
 	P->image_ns = now_ns();
+	P->image_vsize = vsize;
 	P->image_cost = P->image_ns - begin;
 	P->image_due = false;
 	P->image_old = !P->allstop; /* else it may have changed already */
@@ -244,6 +253,19 @@ struct image *maps_take_current(struct ps_prochandle *P)
 		maps_refresh(P); /* once it is dead: the last */
 	handle_unlock(P);
 	return maps_take(P);
+}
+
+struct image *maps_take_recent(struct ps_prochandle *P)
+{
+	struct image *im = NULL;
+
+	handle_lock(P);
+	identity_renew(P); /* forgets the snapshot of another program */
+	if (P->image && !P->image_due && P->image_vsize &&
+	    now_ns() - P->image_ns < RECENT_NS && address_space(P) == P->image_vsize)
+		im = image_ref(P->image);
+	handle_unlock(P);
+	return im ? im : maps_take_current(P);
 }
 
 struct image *maps_take_fresh(struct ps_prochandle *P, struct image *stale)

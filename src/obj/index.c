@@ -37,6 +37,7 @@ enum {
 	HASH_FACTOR = 16,         /* times the size of the strings may be hashed */
 	HASH_SLACK = 1 << 20,     /* and this many bytes */
 	NRANKS = 16,              /* ranks of names */
+	RETIRED_LOOK = 128,       /* bytes of a name in which its version must begin */
 };
 
 /* A symbol that may answer for addresses. */
@@ -89,7 +90,10 @@ static bool is_retired(const struct obj *o, uint32_t ref, const char *name)
 
 	if (raw->versym)
 		return raw->versym[sym - raw->sym] & 0x8000;
-	return strchr(name + 1, '@');
+	for (unsigned i = 1; i < RETIRED_LOOK && name[i]; i++)
+		if (name[i] == '@')
+			return true;
+	return false;
 }
 
 static uint32_t rank_address(const struct obj *o, uint32_t ref, const char *name)

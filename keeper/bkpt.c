@@ -75,11 +75,13 @@ static bool open_text(struct victim *v)
 int bkpt_write_bytes(struct victim *v, uint64_t addr, const void *bytes, size_t len)
 {
 	pid_t tid;
+	ssize_t n;
 
-	if (open_text(v))
-		return pwrite(v->memfd, bytes, len, (off_t)addr) == (ssize_t)len
-			       ? 0
-			       : -EFAULT;
+	if (open_text(v)) {
+		n = pwrite(v->memfd, bytes, len, (off_t)addr);
+		/* 0: its memory has gone, its end is on its way (mem_rw(), 6.18) */
+		return n == (ssize_t)len ? 0 : n ? -EFAULT : -ESRCH;
+	}
 	tid = any_stopped(v);
 	return tid ? trace_poke(tid, addr, bytes, len) : v->memfd;
 }

@@ -211,6 +211,7 @@ static void set_flags(struct bkpt *b, const struct kp_bkpt *req)
 	b->stop = req->flags & KP_BKPT_STOP;
 	b->kernel = (req->flags & KP_BKPT_KERNEL) && !b->stop;
 	b->counts = req->flags & KP_BKPT_COUNT;
+	b->records = req->flags & KP_BKPT_RECORD;
 	b->counter = req->counter;
 }
 
@@ -226,8 +227,10 @@ int bkpt_set(struct victim *v, const struct kp_bkpt *req)
 	bool had = b;
 	int rc = 0;
 
-	if ((req->flags & KP_BKPT_COUNT) &&
+	if (req->flags & (KP_BKPT_COUNT | KP_BKPT_RECORD) &&
 	    (!v->counters || req->counter >= KP_MAX_BKPTS))
+		return -EINVAL;
+	if ((req->flags & KP_BKPT_RECORD) && !v->ring.mem)
 		return -EINVAL;
 	if (b && !b->dead)
 		return req->flags & KP_BKPT_REPLACE ? change(v, b, req) : -EEXIST;

@@ -165,7 +165,8 @@ struct bkpt {
 	struct arch_insn insn; /* the program's own */
 	bool stop;             /* a hit stops the victim, else it is a question */
 	bool counts;           /* hits are only counted: */
-	uint32_t counter;      /* counts: index in victim.counters */
+	bool records;          /* a hit is recorded, and counted, first */
+	uint32_t counter;      /* counts, records: index in victim.counters */
 	uint64_t slot;         /* where its instruction is copied to; 0 nowhere */
 	uint8_t often;         /* hits got past, up to where a slot is worth it */
 	bool no_slot;          /* no page could be mapped within reach */
@@ -176,6 +177,14 @@ struct bkpt {
 	bool kernel;  /* kernel-managed if it can be */
 	uint8_t hw;   /* … and is, in victim.hw[hw - 1]; 0: not so */
 	uint8_t up;   /* … as a uprobe, in victim.up[up - 1]; 0: not so */
+};
+
+/* The ring of KP_RECORDS. */
+struct ring {
+	struct kp_ring *mem; /* shared with the client; NULL none */
+	uint64_t size;       /* bytes of records; the client's word is not taken twice */
+	uint64_t head;       /* bytes written */
+	uint32_t stack;      /* bytes of its stack that a record gets */
 };
 
 /* An event that the socket did not take. */
@@ -239,6 +248,7 @@ struct victim {
 	unsigned slot_attempt;   /* slot_maker: places tried */
 	int handed;              /* descriptor of the request under way, -1 none */
 	uint64_t *counters;      /* shared with the client; NULL none */
+	struct ring ring;        /* records of hits, likewise */
 	/* steps over a trap that must be executed; NULL none */
 	struct lwp *stepper;
 	struct bkpt *bkpts;       /* by address */
@@ -435,6 +445,13 @@ int bkpt_write_bytes(struct victim *v, uint64_t addr, const void *bytes, size_t 
 int bkpt_share_counters(struct victim *v, int fd); /* takes fd */
 void bkpt_unshare_counters(struct victim *v);
 struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
+
+/* --- record.c: hits told through shared memory -------------------------------------- */
+
+/* Takes fd; stack: bytes of it that a record gets. 0 or -errno. */
+int record_share(struct victim *v, int fd, uint64_t stack);
+void record_unshare(struct victim *v);
+void record_hit(struct lwp *l, const struct bkpt *b); /* or counts it as lost */
 
 /* --- hwbkpt.c: breakpoints that the kernel keeps; hwready.c: whether it may --------- */
 

@@ -26,7 +26,7 @@
 #include "arch/arch.h"
 
 enum {
-	KP_VERSION = 2,
+	KP_VERSION = 3,
 	KP_HUB_FD = 3,             /* the keeper's end of the hub at its start */
 	KP_CLIENT_FD = 4,          /* a pidfd of the client at its start */
 	KP_MAX_BKPTS = 65536,      /* breakpoints in one victim */
@@ -35,6 +35,8 @@ enum {
 	KP_TEXT = 160,             /* bytes of a fault's text */
 	KP_MAX_REGSET = 16 << 10,  /* bytes of registers of one kind (x86: 11 KiB) */
 	KP_REGSET_ROOM = 64 << 10, /* bytes of them in one reply */
+	KP_RING_DATA = 4096,       /* where a ring's records begin, bytes */
+	KP_RING_MAX = 64 << 20,    /* bytes of a ring's records at most */
 };
 
 /* Types of request. */
@@ -80,6 +82,10 @@ enum kp_type {
 	/* kp_capture, with one descriptor: a memfd, sealed against shrinking, that gets
 	 * what kp_capture_head says; with DETACH value 1 as for RELEASE */
 	KP_CAPTURE,
+	/* kp_mask: bytes of its stack that a record gets; with one descriptor: a memfd
+	 * with a kp_ring, sealed against shrinking, that the keeper maps until the
+	 * release */
+	KP_RECORDS,
 	KP_NTYPES
 };
 
@@ -173,13 +179,16 @@ enum {
 	KP_BKPT_KERNEL = 2,   /* kernel-managed if it can be (not with STOP) */
 	KP_BKPT_REPLACE = 4,  /* one that is there takes these flags */
 	KP_BKPT_COUNT = 0x10, /* hits are counted in `counter`, nobody is told */
+	/* a hit gets a record of id `counter`, and is counted there, before what else
+	 * is to be done */
+	KP_BKPT_RECORD = 0x20,
 };
 
 struct kp_bkpt {
 	struct kp_header h;
 	uint64_t addr;         /* of the instruction */
 	uint32_t flags;        /* KP_BKPT_* */
-	uint32_t counter;      /* COUNT: index in the shared counters */
+	uint32_t counter;      /* COUNT, RECORD: index in the shared counters */
 	struct arch_insn insn; /* what stands there */
 };
 
@@ -313,6 +322,29 @@ struct kp_capture_head {
 	uint64_t flags;    /* KP_CAPTURED_* */
 	uint64_t pause_ns; /* from the first interrupt to the last resume */
 	uint64_t size;     /* bytes in all */
+};
+
+/*
+ * At the beginning of the memfd of KP_RECORDS; `size` bytes of records lie from
+ * KP_RING_DATA on. One writes, one reads; the offsets count bytes for ever, modulo size
+ * is the place. A record may go over the end.
+ */
+struct kp_ring {
+	uint64_t size; /* bytes, a power of two; constant */
+	uint64_t head; /* bytes written: the keeper's, released */
+	uint64_t tail; /* bytes read: the client's, released */
+	uint64_t lost; /* records for which there was no room: the keeper's */
+};
+
+/* One hit. */
+struct kp_record {
+	uint32_t len;     /* bytes of it all, a multiple of 8 */
+	uint32_t id;      /* index of its counter */
+	int32_t tid;      /* thread id */
+	uint32_t nstack;  /* bytes of stack, from the stack pointer on, that follow */
+	uint64_t time_ns; /* CLOCK_MONOTONIC */
+	uint64_t addr;    /* of the breakpoint */
+	arch_regs_t regs; /* at it */
 };
 
 /* What happens to a victim: the values of enum hold_event_kind, hold_why and

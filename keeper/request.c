@@ -191,6 +191,14 @@ static void do_counters(struct victim *v, const union packet *p)
 	reply(v, p, bkpt_share_counters(v, fd));
 }
 
+static void do_records(struct victim *v, const union packet *p)
+{
+	int fd = v->handed;
+
+	v->handed = -1;
+	reply(v, p, record_share(v, fd, p->mask.mask));
+}
+
 static void do_bkpt_clear(struct victim *v, const union packet *p)
 {
 	reply(v, p, bkpt_clear(v, p->bkpt.addr));
@@ -409,6 +417,7 @@ static const struct request control[KP_NTYPES] = {
 	[KP_REGS_ALL] = { do_regs_all, sizeof(struct kp_page) },
 	[KP_SIGINFO] = { do_siginfo, sizeof(struct kp_header) },
 	[KP_COUNTERS] = { do_counters, sizeof(struct kp_header) },
+	[KP_RECORDS] = { do_records, sizeof(struct kp_mask) },
 	[KP_RELEASE] = { do_release, sizeof(struct kp_mask) },
 	[KP_SYSCALL] = { do_syscall, sizeof(struct kp_syscall) },
 	[KP_SYSCALL_WAIT] = { do_syscall_wait, sizeof(struct kp_header) },

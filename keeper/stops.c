@@ -393,10 +393,12 @@ static void act_on_hit(struct lwp *l)
 	if (!behind && slot_passes(l, b->addr))
 		return;
 	log_at(LOG_KEEP, 3, v->pid, l->tid, "hit 0x%llx", (unsigned long long)b->addr);
-	if (b->counts) {
+	if (b->counts || b->records)
 		__atomic_fetch_add(&v->counters[b->counter], 1, __ATOMIC_RELAXED);
+	if (b->records)
+		record_hit(l, b);
+	if (b->counts)
 		return;
-	}
 	if (b->stop) {
 		victim_stop(v, KP_WHY_FAULTED, SIGTRAP, l->tid, b->addr);
 		return;

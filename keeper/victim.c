@@ -56,6 +56,7 @@ static void let_go_of_all(struct victim *v)
 	slots_forget(v);
 	capture_free(v);
 	bkpt_unshare_counters(v);
+	record_unshare(v);
 	up_drop_all(v);
 	free(v->bkpts);
 }

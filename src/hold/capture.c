@@ -94,9 +94,7 @@ static int ask(struct hold *h, struct kp_capture *req, int fd, struct kp_reply *
 		return -EPIPE;
 	hold_header(&req->h, KP_CAPTURE, sizeof(*req), 0);
 	pthread_mutex_lock(&h->lock);
-	h->handing = fd;
-	err = hold_call_locked(h, req, reply, sizeof(*reply));
-	h->handing = -1;
+	err = hold_hand_over(h, req, fd, reply);
 	pthread_mutex_unlock(&h->lock);
 	return err;
 }

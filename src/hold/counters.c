@@ -36,13 +36,9 @@ static int hand_over(struct hold *h, int fd)
 {
 	struct kp_header req;
 	struct kp_reply reply;
-	int err;
 
 	hold_header(&req, KP_COUNTERS, sizeof(req), 0);
-	h->handing = fd;
-	err = hold_call_locked(h, &req, &reply, sizeof(reply));
-	h->handing = -1;
-	return err;
+	return hold_hand_over(h, &req, fd, &reply);
 }
 
 /* Lock held. */

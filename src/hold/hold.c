@@ -142,6 +142,7 @@ void hold_free(struct hold *h)
 	hub_put(h->hub);
 	traps_fini(&h->traps);
 	counters_fini(&h->counters);
+	recorder_fini(&h->records);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }
@@ -172,6 +173,7 @@ static const char *const type_name[KP_NTYPES] = {
 	[KP_SYSCALL_INSN] = "syscall-insn",
 	[KP_REGSET] = "regset",
 	[KP_CAPTURE] = "capture",
+	[KP_RECORDS] = "records",
 };
 
 void hold_header(struct kp_header *h, enum kp_type type, size_t len, pid_t tid)
@@ -300,6 +302,16 @@ int hold_call_locked(struct hold *h, void *req, void *reply, size_t reply_size)
 	log_at(LOG_HOLD, 2, h->pid, hdr->tid, "%s #%u: err %d value %d %.*s",
 	       type_name[hdr->type], hdr->seq, r->err, r->value, KP_TEXT, r->text);
 	return r->err;
+}
+
+int hold_hand_over(struct hold *h, void *req, int fd, struct kp_reply *reply)
+{
+	int err;
+
+	h->handing = fd;
+	err = hold_call_locked(h, req, reply, sizeof(*reply));
+	h->handing = -1;
+	return err;
 }
 
 int hold_call(struct hold *h, void *req, void *reply, size_t reply_size)

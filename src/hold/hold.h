@@ -252,6 +252,9 @@ enum {
 	/* a hit is only counted, in the counter that HOLD_BKPT_COUNTER() adds: nobody is
 	 * told, nobody waits */
 	HOLD_BKPT_COUNT = 0x10,
+	/* a hit gets a record (hold_records_begin()) of the id that
+	 * HOLD_BKPT_RECORDER() adds, and is counted there, before what else is asked */
+	HOLD_BKPT_RECORD = 0x20,
 };
 
 /* Flags of a breakpoint that counts in counter `id`. */
@@ -279,6 +282,31 @@ int hold_counter_new(struct hold *h, uint32_t *ret);
 void hold_counter_ref(struct hold *h, uint32_t id);
 uint64_t hold_counter(const struct hold *h, uint32_t id);
 void hold_counter_free(struct hold *h, uint32_t id);
+
+/* Flags of a breakpoint that records, and counts, in counter `id`. */
+#define HOLD_BKPT_RECORDER(id) (HOLD_BKPT_RECORD | (unsigned)(id) << 16)
+
+/* One hit that was recorded. Borrowed during the call. */
+struct hold_record {
+	uint32_t id;          /* its counter */
+	pid_t tid;            /* thread */
+	uint64_t time_ns;     /* CLOCK_MONOTONIC */
+	uint64_t addr;        /* of the breakpoint */
+	arch_regs_t regs;     /* at it */
+	const uint8_t *stack; /* from the stack pointer on */
+	size_t nstack;        /* bytes */
+};
+
+typedef void hold_record_f(void *arg, const struct hold_record *r);
+
+/* Makes room for records (size: bytes, a power of two, to 64 MiB), which get `stack`
+ * bytes of their thread's stack each. Once a hold: nothing the second time. -ENOMEM,
+ * -EMFILE. */
+int hold_records_begin(struct hold *h, size_t size, size_t stack);
+
+/* Takes the records that have come; *ret_lost gets how many found no room, in all. One
+ * thread at a time; also while the victim runs, after its end or the keeper's. */
+void hold_records_take(struct hold *h, hold_record_f *fn, void *arg, uint64_t *ret_lost);
 
 /* Replaces our trap bytes in buf, read from [addr, addr + len), by the program's own. */
 void hold_hide_traps(struct hold *h, uint64_t addr, void *buf, size_t len);

@@ -30,7 +30,8 @@ _Static_assert((int)HOLD_RESUME == (int)KP_VERDICT_RESUME &&
 _Static_assert((int)HOLD_BKPT_STOP == (int)KP_BKPT_STOP &&
 		       (int)HOLD_BKPT_KERNEL == (int)KP_BKPT_KERNEL &&
 		       (int)HOLD_BKPT_REPLACE == (int)KP_BKPT_REPLACE &&
-		       (int)HOLD_BKPT_COUNT == (int)KP_BKPT_COUNT,
+		       (int)HOLD_BKPT_COUNT == (int)KP_BKPT_COUNT &&
+		       (int)HOLD_BKPT_RECORD == (int)KP_BKPT_RECORD,
 	       "breakpoint flags");
 
 /* --- run control -------------------------------------------------------------------- */

@@ -28,6 +28,15 @@ struct counters {
 	uint32_t *refs;  /* references, by index; in the same allocation as freed */
 };
 
+/* Hits that the keeper records (records.c). */
+struct recorder {
+	struct kp_ring *mem; /* shared with the keeper; NULL none yet */
+	uint64_t size;       /* bytes of records */
+	uint64_t tail;       /* bytes read */
+	uint8_t *buf;        /* one record; owned */
+	size_t room;         /* bytes there */
+};
+
 /* One victim, seen from the client. */
 struct hold {
 	pid_t owner;   /* process that made it; a forked copy of it may only free the hold
@@ -44,6 +53,7 @@ struct hold {
 	atomic_bool ended; /* EXIT or LOST has been read */
 	int handing;       /* descriptor that goes with the request under way, or -1 */
 	struct counters counters; /* under `lock` but for the counts themselves */
+	struct recorder records;  /* their reader's, once begun */
 	struct traps traps;       /* breakpoints; has its own lock, taken inside `lock` */
 	/* address of an instruction that the keeper has been told; 0 none */
 	_Atomic uint64_t syscall_insn;
@@ -57,6 +67,8 @@ int hold_new(pid_t pid, int pidfd, unsigned flags, struct hub *hub, struct conne
  * next one. */
 void hold_give_back(struct hold *h);
 void counters_fini(struct counters *c);
+void recorder_fini(struct recorder *r);
+
 /* Closes and frees, without a word to the keeper: the last close. */
 void hold_free(struct hold *h);
 
@@ -72,6 +84,9 @@ int hold_call(struct hold *h, void *req, void *reply, size_t reply_size);
 
 /* The same with the hold's lock held by the caller. */
 int hold_call_locked(struct hold *h, void *req, void *reply, size_t reply_size);
+
+/* The same, with a descriptor. */
+int hold_hand_over(struct hold *h, void *req, int fd, struct kp_reply *reply);
 
 /* The keeper is gone or broken: notes err for all later calls and restores the victim's
  * text. Returns what was noted first. */

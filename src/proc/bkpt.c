@@ -12,12 +12,27 @@
 
 #include "proc/handle.h"
 
+/* Index of the first at or above addr. */
+static size_t lower(const struct ps_prochandle *P, uint64_t addr)
+{
+	size_t lo = 0, hi = P->nbkpts;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (P->bkpts[mid].addr < addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 static struct bkpt_want *find(struct ps_prochandle *P, uint64_t addr)
 {
-	for (size_t i = 0; i < P->nbkpts; i++)
-		if (P->bkpts[i].addr == addr)
-			return &P->bkpts[i];
-	return NULL;
+	size_t i = lower(P, addr);
+
+	return i < P->nbkpts && P->bkpts[i].addr == addr ? &P->bkpts[i] : NULL;
 }
 
 void bkpt_forget(struct ps_prochandle *P)
@@ -27,7 +42,8 @@ void bkpt_forget(struct ps_prochandle *P)
 
 static void drop(struct ps_prochandle *P, struct bkpt_want *b)
 {
-	*b = P->bkpts[--P->nbkpts];
+	P->nbkpts--;
+	memmove(b, b + 1, (size_t)(P->bkpts + P->nbkpts - b) * sizeof(*b));
 }
 
 /* Reads and decodes what stands at addr. */
@@ -53,26 +69,31 @@ static int add(struct ps_prochandle *P, uint64_t addr, struct bkpt_want **ret)
 	if (!all)
 		return -ENOMEM;
 	P->bkpts = all;
-	all[P->nbkpts] = fresh;
-	*ret = &all[P->nbkpts++];
+	all += lower(P, addr);
+	memmove(all + 1, all, (size_t)(P->bkpts + P->nbkpts - all) * sizeof(*all));
+	P->nbkpts++;
+	*all = fresh;
+	*ret = all;
 	return 0;
 }
 
 static bool wanted(const struct bkpt_want *b)
 {
-	return b->stop || b->tags || b->counts;
+	return b->stop || b->tags || b->counts || b->records;
 }
 
 /* Makes the keeper's breakpoint what its owners want now. */
 static int settle(struct ps_prochandle *P, struct bkpt_want *b)
 {
-	unsigned how = b->plain ? 0 : HOLD_BKPT_KERNEL;
+	unsigned how = b->plain || b->records ? 0 : HOLD_BKPT_KERNEL;
 	int rc = 0;
 
 	if (b->stop)
 		how = HOLD_BKPT_STOP;
 	else if (!b->tags)
 		how = HOLD_BKPT_COUNTER(b->counter);
+	if (b->records)
+		how |= HOLD_BKPT_RECORDER(b->counter);
 	if (wanted(b)) {
 		rc = hold_bkpt_set(P->hold, b->addr, &b->insn, how | HOLD_BKPT_REPLACE);
 		b->planted |= !rc;
@@ -224,26 +245,40 @@ void Ptag_clear_kernel(struct ps_prochandle *P, uintptr_t addr)
 
 /* --- hits that are only counted ----------------------------------------------------- */
 
-/* Each owner has a reference on the counter: it may outlive the breakpoint (exec). */
-static int begin_count(struct ps_prochandle *P, struct bkpt_want *b)
+/* Who is told of a hit by a number alone. */
+enum use {
+	USE_COUNT, /* Pcount_set() */
+	USE_RECORD /* Precord_set() */
+};
+
+static unsigned *users(struct bkpt_want *b, enum use use)
 {
+	return use == USE_RECORD ? &b->records : &b->counts;
+}
+
+/* Each owner has a reference on the counter: it may outlive the breakpoint (exec). */
+static int begin_use(struct ps_prochandle *P, struct bkpt_want *b, enum use use)
+{
+	bool first = !b->counts && !b->records;
 	int rc = 0;
 
-	if (b->counts++) {
+	if (first)
+		rc = hold_counter_new(P->hold, &b->counter);
+	else
 		hold_counter_ref(P->hold, b->counter);
-		return 0;
-	}
-	rc = hold_counter_new(P->hold, &b->counter);
-	if (!rc && !b->stop && !b->tags) {
+	if (rc)
+		return rc;
+	if (!(*users(b, use))++ && (use == USE_RECORD || (first && !b->stop && !b->tags)))
 		rc = settle(P, b);
-		if (rc)
-			hold_counter_free(P->hold, b->counter);
+	if (rc) {
+		--*users(b, use);
+		hold_counter_free(P->hold, b->counter);
 	}
-	b->counts -= rc != 0;
 	return rc;
 }
 
-int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
+static int use_set(struct ps_prochandle *P, uintptr_t addr, enum use use,
+		   uint32_t *ret_counter)
 {
 	struct bkpt_want *b;
 	int rc;
@@ -251,7 +286,7 @@ int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
 	handle_lock(P);
 	rc = want(P, addr, &b);
 	if (!rc) {
-		rc = begin_count(P, b);
+		rc = begin_use(P, b, use);
 		*ret_counter = rc ? 0 : b->counter;
 		if (rc && !wanted(b))
 			drop(P, b);
@@ -260,14 +295,15 @@ int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
 	return rc;
 }
 
-void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter)
+static void use_clear(struct ps_prochandle *P, uintptr_t addr, enum use use,
+		      uint32_t counter)
 {
 	struct bkpt_want *b;
 
 	handle_lock(P);
 	b = find(P, addr);
-	if (b && b->counts && b->counter == counter && !--b->counts) {
-		if (!b->stop && !b->tags)
+	if (b && b->counter == counter && *users(b, use) && !--*users(b, use)) {
+		if (use == USE_RECORD || (!b->records && !b->stop && !b->tags))
 			settle(P, b);
 		if (!wanted(b))
 			drop(P, b);
@@ -277,7 +313,40 @@ void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter)
 	handle_unlock(P);
 }
 
+int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
+{
+	return use_set(P, addr, USE_COUNT, ret_counter);
+}
+
+void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter)
+{
+	use_clear(P, addr, USE_COUNT, counter);
+}
+
 uint64_t Pcount(struct ps_prochandle *P, uint32_t counter)
 {
 	return P->hold ? hold_counter(P->hold, counter) : 0;
+}
+
+int Precord_begin(struct ps_prochandle *P, size_t size, size_t stack)
+{
+	return P->hold ? hold_records_begin(P->hold, size, stack) : -EBADF;
+}
+
+int Precord_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
+{
+	return use_set(P, addr, USE_RECORD, ret_counter);
+}
+
+void Precord_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter)
+{
+	use_clear(P, addr, USE_RECORD, counter);
+}
+
+void Precord_take(struct ps_prochandle *P, hold_record_f *fn, void *arg,
+		  uint64_t *ret_lost)
+{
+	*ret_lost = 0;
+	if (P->hold)
+		hold_records_take(P->hold, fn, arg, ret_lost);
 }

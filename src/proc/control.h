@@ -63,6 +63,18 @@ void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter);
 /* Its value; any time, any thread, no lock. */
 uint64_t Pcount(struct ps_prochandle *P, uint32_t counter);
 
+/*
+ * A breakpoint whose hits the keeper records, with registers and the stack's first bytes,
+ * and counts in *ret_counter; telling nobody unless others want to know of it. Shared and
+ * owned as counts are; after Precord_begin() (see hold_records_begin()).
+ */
+int Precord_begin(struct ps_prochandle *P, size_t size, size_t stack);
+int Precord_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter);
+void Precord_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter);
+/* What has come, as hold_records_take(). One thread at a time. */
+void Precord_take(struct ps_prochandle *P, hold_record_f *fn, void *arg,
+		  uint64_t *ret_lost);
+
 /* Which informational events are wanted: HOLD_WANT_*. */
 int Pwant(struct ps_prochandle *P, unsigned mask);
 

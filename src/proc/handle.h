@@ -25,7 +25,8 @@ struct bkpt_want {
 	unsigned tags;         /* counted Ptag_set()s: hits are questions */
 	unsigned plain;        /* … of them, those that are to be traps */
 	unsigned counts;       /* counted Pcount_set()s, to whom the hits matter only */
-	uint32_t counter;      /* counts: the keeper's counter */
+	unsigned records;      /* counted Precord_set()s: hits are recorded */
+	uint32_t counter;      /* counts, records: the keeper's counter */
 	bool stop;             /* a Psetbkpt(): a hit stops the victim; wins over tags */
 	bool planted;          /* the keeper has it */
 };
@@ -104,7 +105,7 @@ struct ps_prochandle {
 
 	struct ps_lwphandle *lwps; /* LWPs that the client has grabbed */
 
-	struct bkpt_want *bkpts; /* breakpoints; few */
+	struct bkpt_want *bkpts; /* breakpoints, by address */
 	size_t nbkpts;           /* how many */
 
 	prmap_t lent_map;         /* by Paddr_to_map() and the like */

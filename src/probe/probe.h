@@ -124,7 +124,7 @@ typedef void probe_hit_f(void *arg, const struct probe_hit *hit);
 
 struct probe_backend; /* one victim's; the backend's own */
 
-/* A kind of backend. Calls on one backend are never concurrent, but for count() and
+/* A kind of backend. Calls on one backend are never concurrent, but for counts() and
  * drain(), which may come from another thread than the rest. */
 struct probe_ops {
 	const char *name; /* `kernel`, `trap` */
@@ -147,8 +147,9 @@ struct probe_ops {
 	void (*gone)(struct probe_backend *b, uint64_t lo, uint64_t hi);
 	/* All of it has gone: the victim has exec'd. Counts are kept. */
 	void (*reset)(struct probe_backend *b);
-	/* Hits of a probe so far; also after reset() and the victim's end. */
-	uint64_t (*count)(struct probe_backend *b, uint32_t id);
+	/* Adds to counts[id] the hits of each id below n so far; also after reset() and
+	 * the victim's end. */
+	void (*counts)(struct probe_backend *b, uint64_t *counts, size_t n);
 	/* Tells hits that have come since, each thread's in order; *ret_lost gets the
 	 * number that was lost since the last call. */
 	void (*drain)(struct probe_backend *b, probe_hit_f *fn, void *arg,

@@ -328,6 +328,18 @@ uint64_t Pcount(struct ps_prochandle *P, uint32_t counter)
 	return P->hold ? hold_counter(P->hold, counter) : 0;
 }
 
+void Pcounter_keep(struct ps_prochandle *P, uint32_t counter)
+{
+	if (P->hold)
+		hold_counter_ref(P->hold, counter);
+}
+
+void Pcounter_drop(struct ps_prochandle *P, uint32_t counter)
+{
+	if (P->hold)
+		hold_counter_free(P->hold, counter);
+}
+
 int Precord_begin(struct ps_prochandle *P, size_t size, size_t stack)
 {
 	return P->hold ? hold_records_begin(P->hold, size, stack) : -EBADF;

@@ -63,6 +63,10 @@ void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter);
 /* Its value; any time, any thread, no lock. */
 uint64_t Pcount(struct ps_prochandle *P, uint32_t counter);
 
+/* A reference on a counter more, or less: its number means no other breakpoint. */
+void Pcounter_keep(struct ps_prochandle *P, uint32_t counter);
+void Pcounter_drop(struct ps_prochandle *P, uint32_t counter);
+
 /*
  * A breakpoint whose hits the keeper records, with registers and the stack's first bytes,
  * and counts in *ret_counter; telling nobody unless others want to know of it. Shared and
@@ -74,6 +78,19 @@ void Precord_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter);
 /* What has come, as hold_records_take(). One thread at a time. */
 void Precord_take(struct ps_prochandle *P, hold_record_f *fn, void *arg,
 		  uint64_t *ret_lost);
+
+/* Registers and stack of a thread as they were. */
+struct Pcopy {
+	const arch_regs_t *regs; /* at the time */
+	uint64_t at;             /* address of the copied bytes: the stack pointer */
+	const uint8_t *bytes;    /* them */
+	size_t n;                /* how many */
+};
+
+/* The frames of such a copy, innermost first: program counters, at most max. How many;
+ * *ret_cut 1: the outermost one is not among them. */
+unsigned Pstack_copied(struct ps_prochandle *P, const struct Pcopy *from, uintptr_t *pcs,
+		       unsigned max, int *ret_cut);
 
 /* Which informational events are wanted: HOLD_WANT_*. */
 int Pwant(struct ps_prochandle *P, unsigned mask);

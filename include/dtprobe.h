@@ -77,8 +77,8 @@ typedef struct dtrace_probe_event {
 	pid_t pid, tid;              /* process and thread */
 	uint64_t time_ns;            /* CLOCK_MONOTONIC */
 	unsigned depth;              /* traced calls around it */
-	/* entry and offset: the ABI's integer arguments, of which the first nargs could be
-	 * read; return: args[0] is the offset of the return, args[1] the value */
+	/* entry and offset: the ABI's integer arguments, of which the first nargs could
+	 * be read; return: args[0] is the offset of the return, args[1] the value */
 	uint64_t args[DTRACE_PROBE_NARGS];
 	unsigned nargs;
 	/* return: 1 when its entry was seen; then duration_ns */

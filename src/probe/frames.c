@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Calls under way, by thread. Stacks grow downward: a call that is around another one
- * has the greater stack pointer. A signal handler on an alternate stack, or a coroutine, is on
- * another stack, whose pointers say nothing about ours: `same` tells.
+ * has the greater stack pointer. A signal handler on an alternate stack, or a coroutine,
+ * is on another stack, whose pointers say nothing about ours: `same` tells.
  */
 #include "probe/frames.h"
 

@@ -45,6 +45,9 @@ enum arch_insn_kind {
 	ARCH_INSN_LOOP,     /* loop and jrcxz (`op`) to PC + len + imm */
 	ARCH_INSN_JMP_REG,  /* jmp to the address in src */
 	ARCH_INSN_CALL_REG, /* call the address in src */
+	/* jmp to the word at base + index * scale + imm; or, with a prefix, to the
+	 * address in src. Executed like COPY; arch_jump_target() tells where it goes */
+	ARCH_INSN_JMP_MEM,
 	ARCH_INSN_NKINDS
 };
 
@@ -71,10 +74,11 @@ enum arch_loop_op {
 
 /* One decoded instruction: a plain value that can cross the keeper's socket. */
 struct arch_insn {
-	uint8_t kind;               /* enum arch_insn_kind */
-	uint8_t len;                /* bytes, 1 to ARCH_INSN_MAX */
-	uint8_t dst, src;           /* register indexes in arch_regs_t (8-byte words) */
-	uint8_t base, index, scale; /* LEA: indexes (ARCH_NOREG none), scale 1 2 4 8 */
+	uint8_t kind;     /* enum arch_insn_kind */
+	uint8_t len;      /* bytes, 1 to ARCH_INSN_MAX */
+	uint8_t dst, src; /* register indexes in arch_regs_t (8-byte words) */
+	/* LEA, JMP_MEM: indexes (ARCH_NOREG none), scale 1 2 4 8 */
+	uint8_t base, index, scale;
 	uint8_t is_syscall; /* 1: enters the kernel (syscall, int 0x80, sysenter) */
 	int64_t imm;        /* immediate or displacement */
 	uint8_t bytes[ARCH_INSN_MAX]; /* the program's own bytes at the address */
@@ -161,6 +165,42 @@ struct arch_branch {
  */
 int arch_next_branch(const struct mem *m, uint64_t addr, size_t max,
 		     struct arch_branch *ret);
+
+/* Where control goes behind an instruction. */
+enum arch_flow_kind {
+	ARCH_FLOW_NEXT,     /* to the next one (or nowhere: hlt, ud2) */
+	ARCH_FLOW_RET,      /* to the caller */
+	ARCH_FLOW_JUMP,     /* to target */
+	ARCH_FLOW_COND,     /* to target, or to the next one */
+	ARCH_FLOW_CALL,     /* to target, and back */
+	ARCH_FLOW_STUB,     /* to where the word at target says, as PLTs do */
+	ARCH_FLOW_INDIRECT, /* to where a register or another word says */
+};
+
+/* One instruction, for whoever looks for the ways out of a function. */
+struct arch_flow {
+	uint8_t kind;       /* enum arch_flow_kind */
+	uint8_t len;        /* bytes */
+	uint8_t sum;        /* register that it adds to; ARCH_NOREG none */
+	uint8_t reg;        /* INDIRECT: register that it goes through; likewise */
+	uint8_t is_tracked; /* INDIRECT: 0 it is said to stay in its function */
+	uint64_t target;    /* address; INDIRECT: of a table that is indexed, or 0 */
+};
+
+/*
+ * The instruction at addr, of which bytes[0..n) are at hand. 0; -EILSEQ it is none, or
+ * cut off; -ENOTSUP on this CPU. Registers are numbered for comparing only. Pure.
+ */
+int arch_flow(const uint8_t *bytes, size_t n, uint64_t addr, struct arch_flow *ret);
+
+/*
+ * Where the program would go from the jump *insn at the PC of *regs: its target, or
+ * behind it when its condition does not hold. m: for a jump through memory. 0; -ENOTSUP:
+ * it is no jump, or of a kind that is not known; -EFAULT: memory cannot be read. Pure
+ * but for m.
+ */
+int arch_jump_target(const struct arch_insn *insn, const arch_regs_t *regs,
+		     const struct mem *m, uint64_t *ret);
 
 /*
  * Does in *regs and the stack what *insn at PC would have done, PC included. Returns 0;

@@ -169,6 +169,14 @@ static enum arch_insn_kind classify_alu(const struct decoded *d, enum arch_alu_o
 	return take_operands(d, ret) ? ARCH_INSN_ALU : ARCH_INSN_OTHER;
 }
 
+static void take_address(const ZydisDecodedOperand *op, struct arch_insn *ret)
+{
+	ret->base = register_index(op->mem.base);
+	ret->index = register_index(op->mem.index);
+	ret->scale = ret->index == ARCH_NOREG ? 1 : op->mem.scale;
+	ret->imm = op->mem.disp.has_displacement ? op->mem.disp.value : 0;
+}
+
 static enum arch_insn_kind classify_lea(const struct decoded *d, struct arch_insn *ret)
 {
 	const ZydisDecodedOperand *from = &d->ops[1];
@@ -177,10 +185,7 @@ static enum arch_insn_kind classify_lea(const struct decoded *d, struct arch_ins
 		return ARCH_INSN_OTHER;
 	ret->dst = register_index(d->ops[0].reg.value);
 	ret->width = d->ops[0].size / 8;
-	ret->base = register_index(from->mem.base);
-	ret->index = register_index(from->mem.index);
-	ret->scale = ret->index == ARCH_NOREG ? 1 : from->mem.scale;
-	ret->imm = from->mem.disp.has_displacement ? from->mem.disp.value : 0;
+	take_address(from, ret);
 	return ARCH_INSN_LEA;
 }
 
@@ -420,10 +425,38 @@ static bool may_move(const struct decoded *d, struct arch_insn *ret)
 	return true;
 }
 
-/* What is not simple enough to be done without the CPU. */
-static enum arch_insn_kind classify_other(const struct decoded *d,
-					  const struct arch_insn *insn)
+/* FF /4, near, of 64 bits, by flat addresses: its operands are told, and it is executed.
+ * `notrack` and `bnd` change nothing of where it goes. */
+static bool is_known_jump(const struct decoded *d)
 {
+	const ZydisDecodedOperand *op = &d->ops[0];
+
+	if (d->insn.mnemonic != ZYDIS_MNEMONIC_JMP || d->insn.opcode != 0xff ||
+	    d->insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || op->size != 64)
+		return false;
+	if (op->type == ZYDIS_OPERAND_TYPE_REGISTER)
+		return is_register(op);
+	return op->type == ZYDIS_OPERAND_TYPE_MEMORY && d->insn.address_width == 64 &&
+	       op->mem.segment != ZYDIS_REGISTER_FS &&
+	       op->mem.segment != ZYDIS_REGISTER_GS;
+}
+
+static enum arch_insn_kind classify_jump(const struct decoded *d, struct arch_insn *insn)
+{
+	if (!insn->may_move)
+		return ARCH_INSN_OTHER;
+	if (d->ops[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
+		insn->src = register_index(d->ops[0].reg.value);
+	else
+		take_address(&d->ops[0], insn);
+	return ARCH_INSN_JMP_MEM;
+}
+
+/* What is not simple enough to be done without the CPU. */
+static enum arch_insn_kind classify_other(const struct decoded *d, struct arch_insn *insn)
+{
+	if (is_known_jump(d))
+		return classify_jump(d, insn);
 	if (d->insn.mnemonic == ZYDIS_MNEMONIC_SYSCALL && d->insn.length == 2)
 		return ARCH_INSN_SYSCALL;
 	return insn->may_move ? ARCH_INSN_COPY : ARCH_INSN_OTHER;

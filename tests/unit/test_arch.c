@@ -663,7 +663,7 @@ static void random_bytes_equal_cpu(void **unused)
 			bytes[j] = lead[rnd() % sizeof(lead)];
 		if (arch_decode(bytes, sizeof(bytes), &insn) ||
 		    insn.kind == ARCH_INSN_OTHER || insn.kind == ARCH_INSN_COPY ||
-		    insn.kind == ARCH_INSN_SYSCALL)
+		    insn.kind == ARCH_INSN_SYSCALL || insn.kind == ARCH_INSN_JMP_MEM)
 			continue;
 		memcpy(at, bytes, insn.len);
 		prepare(&insn, &regs, at);
@@ -695,8 +695,8 @@ static void unusual_encodings_are_executed(void **unused)
 	EXPECT(COPY, "\xf2\xc3");             /* bnd ret */
 	EXPECT(COPY, "\xf3\xc3");             /* rep ret */
 	EXPECT(COPY, "\x48\xc3");             /* rex.W ret */
-	EXPECT(COPY, "\x3e\xff\xe0");         /* notrack jmp rax */
-	EXPECT(COPY, "\xff\x20");             /* jmp [rax] */
+	EXPECT(JMP_MEM, "\x3e\xff\xe0");      /* notrack jmp rax */
+	EXPECT(JMP_MEM, "\xff\x20");          /* jmp [rax] */
 	EXPECT(COPY, "\x66\x50");             /* push ax */
 	EXPECT(COPY, "\x0f\xa0");             /* push fs */
 	EXPECT(COPY, "\x9c");                 /* pushfq */

@@ -41,7 +41,7 @@ static void add(struct tally *t, const struct arch_insn *insn)
 {
 	if (insn->kind == ARCH_INSN_OTHER || insn->kind == ARCH_INSN_SYSCALL) {
 		t->stepped++;
-	} else if (insn->kind == ARCH_INSN_COPY) {
+	} else if (insn->kind == ARCH_INSN_COPY || insn->kind == ARCH_INSN_JMP_MEM) {
 		t->copied++;
 		t->near += arch_slot_reach(insn) != UINT64_MAX;
 	} else {

@@ -340,7 +340,7 @@ static void compare_copy(const struct arch_insn *insn, const struct outcome *cpu
 static bool is_emulated(unsigned kind)
 {
 	return kind != ARCH_INSN_OTHER && kind != ARCH_INSN_COPY &&
-	       kind != ARCH_INSN_SYSCALL;
+	       kind != ARCH_INSN_SYSCALL && kind != ARCH_INSN_JMP_MEM;
 }
 
 static void compare_instruction(struct arch_insn *insn)

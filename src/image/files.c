@@ -46,6 +46,23 @@ static int open_object(struct image *im, const struct image_object *o, struct ob
 	return fd >= 0 ? obj_get_fd(fd, ret) : fd;
 }
 
+int image_object_open(struct image *im, const struct image_object *o)
+{
+	const struct procfs_map *m = &im->maps[o->first_map].m;
+
+	return m->inode ? image_open_file(im->origin, im->origin_arg, im->pid, m)
+			: -ENOENT;
+}
+
+const uint8_t *image_object_bytes(const struct image *im, const struct image_object *o,
+				  size_t *ret_n)
+{
+	if (im->maps[o->first_map].m.inode || !im->vdso)
+		return NULL;
+	*ret_n = im->vdso_len;
+	return (const uint8_t *)im->vdso;
+}
+
 /* Failures that may pass are not remembered. */
 static bool is_lasting(int err)
 {

@@ -101,6 +101,14 @@ const struct image_object *image_object_named(const struct image *im, long lmid,
  * Any thread. */
 int image_object_obj(struct image *im, const struct image_object *o, struct obj **ret);
 
+/* Opens the file of an object, as image_object_obj() did: a descriptor, the caller's, or
+ * -errno. -ENOENT: it has none (the vDSO). Any thread. */
+int image_object_open(struct image *im, const struct image_object *o);
+
+/* All bytes of an object that has no file, borrowed from the image; NULL: it has one. */
+const uint8_t *image_object_bytes(const struct image *im, const struct image_object *o,
+				  size_t *ret_n);
+
 /* Takes over the open files of an earlier snapshot of the same program: those of objects
  * that are where they were. `im` is the caller's alone. */
 void image_adopt(struct image *im, struct image *old);
@@ -144,6 +152,10 @@ bool image_is_code(const struct image *im, uint64_t addr);
 /* The compiled code there, by the perf map as it was at the first such question. 0,
  * -ENOENT. */
 int image_lookup_jit(struct image *im, uint64_t addr, struct jit_code *ret);
+
+/* The symbol `name` in the object o. 0; -ENOENT. */
+int image_object_symbol(struct image *im, const struct image_object *o, const char *name,
+			struct image_symbol *ret);
 
 /*
  * The symbol `name` in the object `oname` (NULL: every object in order, the program

@@ -158,8 +158,8 @@ int image_object_iter(struct image *im, const struct image_object *o,
 	return obj_iter(debug ? debug : file, table, fn, arg);
 }
 
-static int lookup_in(struct image *im, const struct image_object *o, const char *name,
-		     struct image_symbol *ret)
+int image_object_symbol(struct image *im, const struct image_object *o, const char *name,
+			struct image_symbol *ret)
 {
 	struct obj_symbol found;
 	struct obj *file, *debug;
@@ -181,11 +181,11 @@ int image_lookup_name(struct image *im, long lmid, const char *oname, const char
 	if (oname) {
 		const struct image_object *o = image_object_named(im, lmid, oname);
 
-		return o ? lookup_in(im, o, name, ret) : -ENXIO;
+		return o ? image_object_symbol(im, o, name, ret) : -ENXIO;
 	}
 	for (size_t i = 0; i < im->nobjects; i++) {
 		if (is_in(&im->objects[i], lmid) &&
-		    !lookup_in(im, &im->objects[i], name, ret))
+		    !image_object_symbol(im, &im->objects[i], name, ret))
 			return 0;
 	}
 	return -ENOENT;

@@ -105,6 +105,9 @@ struct hold *Phold(struct ps_prochandle *P);
 /* A new reference on the current snapshot, built when there is none; NULL with errno. */
 struct image *Pimage(struct ps_prochandle *P);
 
+/* The same as it is by now: one that may be old is built anew. */
+struct image *Pimage_current(struct ps_prochandle *P);
+
 /* The same, or NULL when it has to be built first. */
 struct image *Pimage_ready(struct ps_prochandle *P);
 

@@ -297,6 +297,11 @@ struct image *Pimage(struct ps_prochandle *P)
 	return maps_take(P);
 }
 
+struct image *Pimage_current(struct ps_prochandle *P)
+{
+	return maps_take_current(P);
+}
+
 struct image *Pimage_ready(struct ps_prochandle *P)
 {
 	return take_ready(P);

@@ -62,6 +62,9 @@ struct probe_spot {
 	/* not 0: it is a jump, and fires only when it goes outside lo <= target < hi (a
 	 * tail call); 0 at each execution */
 	uint64_t lo, hi;
+	/* the same function's other half (its cold code), where a jump that has lo and hi
+	 * stays as well; 0 there is none */
+	uint64_t lo2, hi2;
 	uint32_t id;   /* of its probe: probe_ops.set() */
 	uint32_t kind; /* enum probe_kind, of its probe */
 };
@@ -79,6 +82,7 @@ struct probe {
 	uint64_t offset;                /* of the probe, from func */
 	const struct probe_spot *spots; /* where it fires (id 0) */
 	size_t nspots;                  /* how many: 1, or a function's returns */
+	bool cut; /* return: code that makes no sense was left out, with its spots */
 };
 
 /* Called for each; non-zero ends it. */

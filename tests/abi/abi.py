@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-HEADERS = ("libproc.h", "rtld_db.h", "dtrace.h")
+HEADERS = ("libproc.h", "rtld_db.h", "dtrace.h", "dtprobe.h")
 NODE = "PGRAB_0.1"
 CC = os.environ.get("CC", "cc").split()
 CXX = os.environ.get("CXX", "c++").split()

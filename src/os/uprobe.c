@@ -31,8 +31,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os/aside.h"
+
 enum {
-	ATTACH_UPROBE_MULTI = 48,    /* BPF_TRACE_UPROBE_MULTI (6.6) */
+	ATTACH_UPROBE_MULTI = UPROBE_ATTACH_TYPE, /* BPF_TRACE_UPROBE_MULTI (6.6) */
 	MAX_HITS = 65536,            /* threads that have not been looked at yet */
 	COPY = 0xbf,                 /* BPF_ALU64 | BPF_MOV | BPF_X */
 	SET = 0xb7,                  /* BPF_ALU64 | BPF_MOV | BPF_K */
@@ -182,17 +184,32 @@ void uprobe_close(struct uprobe *u)
 	close(u->map);
 }
 
+static struct link_create describe(int prog, pid_t pid, const char *path,
+				   const uint64_t *offsets, const uint64_t *cookies,
+				   uint32_t n)
+{
+	return (struct link_create){ .prog = (uint32_t)prog,
+				     .attach_type = ATTACH_UPROBE_MULTI,
+				     .path = (uintptr_t)path,
+				     .offsets = (uintptr_t)offsets,
+				     .cookies = (uintptr_t)cookies,
+				     .count = n,
+				     .pid = (uint32_t)pid };
+}
+
+int uprobe_link(int prog, pid_t pid, const char *path, const uint64_t *offsets,
+		const uint64_t *cookies, uint32_t n)
+{
+	struct link_create a = describe(prog, pid, path, offsets, cookies, n);
+
+	return (int)aside_call(SYS_bpf, BPF_LINK_CREATE, (long)&a, sizeof(a));
+}
+
 int uprobe_set(const struct uprobe *u, pid_t pid, const char *path, uint64_t offset,
 	       int mark, int sig)
 {
 	uint64_t cookie = (uint64_t)mark | (uint64_t)sig << 8;
-	struct link_create a = { .prog = (uint32_t)u->prog,
-				 .attach_type = ATTACH_UPROBE_MULTI,
-				 .path = (uintptr_t)path,
-				 .offsets = (uintptr_t)&offset,
-				 .cookies = (uintptr_t)&cookie,
-				 .count = 1,
-				 .pid = (uint32_t)pid };
+	struct link_create a = describe(u->prog, pid, path, &offset, &cookie, 1);
 
 	return call_bpf(BPF_LINK_CREATE, &a, sizeof(a));
 }

@@ -40,6 +40,19 @@ void uprobe_close(struct uprobe *u);
 int uprobe_set(const struct uprobe *u, pid_t pid, const char *path, uint64_t offset,
 	       int mark, int sig);
 
+/*
+ * One link for many places of a file: program prog, of whatever content, is run at
+ * offsets[0..n), with cookies[0..n), in process pid alone. path may be /proc/self/fd/N.
+ * Made by a process aside: a SIGKILL that comes in the middle would leave uprobes in the
+ * text for good (as in close(2) of it). Costs as uprobe_set(). -524 (ENOTSUPP): an
+ * instruction that uprobes do not know.
+ */
+int uprobe_link(int prog, pid_t pid, const char *path, const uint64_t *offsets,
+		const uint64_t *cookies, uint32_t n);
+
+/* The attach type that such a program is loaded with. */
+#define UPROBE_ATTACH_TYPE 48
+
 /* 0 and what thread tid has hit, which is forgotten; -ENOENT none. */
 int uprobe_take(const struct uprobe *u, pid_t tid, int mark, struct uprobe_hits *ret);
 

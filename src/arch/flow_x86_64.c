@@ -57,19 +57,6 @@ static void fill_indirect(const ZydisDecodedInstruction *insn, uint64_t next,
 	}
 }
 
-static void fill_jump(const ZydisDecodedInstruction *insn, uint64_t next,
-		      struct arch_flow *ret)
-{
-	if (insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
-		return;
-	if (!insn->raw.imm[0].is_relative) {
-		fill_indirect(insn, next, ret);
-		return;
-	}
-	ret->kind = ARCH_FLOW_JUMP;
-	ret->target = next + (uint64_t)insn->raw.imm[0].value.s;
-}
-
 static void fill_relative(const ZydisDecodedInstruction *insn, uint64_t next,
 			  enum arch_flow_kind kind, struct arch_flow *ret)
 {
@@ -77,6 +64,17 @@ static void fill_relative(const ZydisDecodedInstruction *insn, uint64_t next,
 		return;
 	ret->kind = (uint8_t)kind;
 	ret->target = next + (uint64_t)insn->raw.imm[0].value.s;
+}
+
+/* Not the far ones, nor xabort. */
+static void fill_jump(const ZydisDecodedInstruction *insn, uint64_t next,
+		      struct arch_flow *ret)
+{
+	if (insn->raw.imm[0].is_relative)
+		fill_relative(insn, next, ARCH_FLOW_JUMP, ret);
+	else if (insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && insn->opcode == 0xff &&
+		 insn->raw.modrm.reg == INDIRECT_JUMP)
+		fill_indirect(insn, next, ret);
 }
 
 /* ret and ret imm, whatever stands before them; not the far ones, nor iret. */

@@ -200,7 +200,7 @@ static int match_absolute(struct matching *m)
 {
 	unsigned long long addr = m->want.offset;
 	uint64_t at = m->want.offset - m->text.o->base;
-	struct function f = { .name = MATCH_ABSOLUTE }, in;
+	struct function f = { .name = MATCH_ABSOLUTE, .addr = 0 - m->text.o->base }, in;
 	struct probe_spot spot = { .addr = at };
 	int rc = 0;
 

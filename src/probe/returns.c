@@ -11,7 +11,7 @@
  *   decides, by lo and hi. Those that are tables for certain are left out, for a loop of
  *   an interpreter may go through them all day: with a `notrack` prefix, through a
  *   register that the instruction before has added to (a table of distances), through a
- *   table whose first entry is in the function.
+ *   table whose first entry is in the function; or while the function's frame is there.
  *
  * Compilers move what seldom runs to a half of its own (`f.cold`), to which f jumps, and
  * which returns to f's caller or jumps back. It is part of f. Without its symbol it is
@@ -40,6 +40,7 @@ enum {
 	WORD = 8,       /* bytes of a return address */
 	MAX_BACK = 256, /* instructions looked at for a way back */
 	ENDBR_LEN = 4,
+	UNSURE = 1, /* as the kind of a spot: a jump that may be a tail call */
 };
 
 /* [lo, hi) */
@@ -93,6 +94,16 @@ static void add_part(struct walk *w, uint64_t lo, uint64_t hi)
 		w->part[w->nparts++] = (struct part){ lo, hi };
 }
 
+/* Is the stack at addr as it was at the function's entry? False too when that is not
+ * known. */
+static bool is_bare(const struct walk *w, uint64_t addr)
+{
+	struct cfi_row row;
+
+	return !obj_cfi_row(w->t->file, addr, &row) && row.cfa.how == CFI_VAL_OFFSET &&
+	       row.cfa.reg == SP && row.cfa.n == WORD;
+}
+
 /* --- where a jump goes -------------------------------------------------------------- */
 
 static int peek(struct text *t, uint64_t addr, struct arch_flow *ret)
@@ -138,8 +149,7 @@ static bool begins_unnamed(struct walk *w, uint64_t addr)
 
 	if (obj_cfi_row(w->t->file, addr, &row))
 		return false;
-	if (row.start == addr && row.cfa.how == CFI_VAL_OFFSET && row.cfa.reg == SP &&
-	    row.cfa.n == WORD && !jumps_back(w, row.start, row.end))
+	if (row.start == addr && is_bare(w, addr) && !jumps_back(w, row.start, row.end))
 		return true;
 	add_part(w, row.start, row.end);
 	return false;
@@ -174,6 +184,38 @@ static bool is_table(struct walk *w, const struct arch_flow *flow)
 	       is_inside(w, first);
 }
 
+static int append_unsure(struct walk *w, uint64_t addr)
+{
+	int rc = append(w->spots, addr, &w->part[w->now]);
+
+	if (!rc)
+		w->spots->v[w->spots->n - 1].kind = UNSURE;
+	return rc;
+}
+
+/*
+ * A jump with the function's frame still there is no tail call: an interpreter's loop has
+ * hundreds. Call frame information tells; but not every compiler writes it for the ends
+ * of functions, so it is believed where it is right about a `ret` of this one.
+ */
+static void drop_framed(const struct walk *w)
+{
+	struct spots *s = w->spots;
+	bool precise = false;
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n && !precise; i++)
+		precise = !s->v[i].hi && is_bare(w, s->v[i].addr);
+	for (size_t i = 0; i < s->n; i++) {
+		bool unsure = s->v[i].kind == UNSURE;
+
+		s->v[i].kind = 0;
+		if (!unsure || !precise || is_bare(w, s->v[i].addr))
+			s->v[n++] = s->v[i];
+	}
+	s->n = n;
+}
+
 /* --- the walk ----------------------------------------------------------------------- */
 
 static int see(struct walk *w, uint64_t addr, const struct arch_flow *flow)
@@ -188,9 +230,9 @@ static int see(struct walk *w, uint64_t addr, const struct arch_flow *flow)
 	case ARCH_FLOW_COND:
 		return leaves(w, flow->target) ? append(w->spots, addr, here) : 0;
 	case ARCH_FLOW_STUB:
-		return append(w->spots, addr, here);
+		return append_unsure(w, addr);
 	case ARCH_FLOW_INDIRECT:
-		return is_table(w, flow) ? 0 : append(w->spots, addr, here);
+		return is_table(w, flow) ? 0 : append_unsure(w, addr);
 	case ARCH_FLOW_CALL:
 		w->called = w->called || flow->target == w->cold;
 		return 0;
@@ -275,6 +317,7 @@ int returns_find(struct text *t, const struct function *f, struct spots *ret)
 		if (!w.now && w.cold && !w.called)
 			add_part(&w, cold.addr, cold.addr + cold.size);
 	}
+	drop_framed(&w);
 	pair_halves(&w);
 	if (ret->n > 1)
 		qsort(ret->v, ret->n, sizeof(*ret->v), compare);

@@ -36,6 +36,7 @@ extern const struct command command_threads;
 extern const struct command command_core;
 extern const struct command command_cred;
 extern const struct command command_syms;
+extern const struct command command_probes;
 extern const struct command command_stop;
 extern const struct command command_cont;
 extern const struct command command_wait;

@@ -184,7 +184,9 @@ struct arch_flow {
 	uint8_t sum;        /* register that it adds to; ARCH_NOREG none */
 	uint8_t reg;        /* INDIRECT: register that it goes through; likewise */
 	uint8_t is_tracked; /* INDIRECT: 0 it is said to stay in its function */
-	uint64_t target;    /* address; INDIRECT: of a table that is indexed, or 0 */
+	/* address; INDIRECT: of a table that is indexed, or 0; NEXT: what a register is
+	 * loaded with, or 0 */
+	uint64_t target;
 };
 
 /*

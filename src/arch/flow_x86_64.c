@@ -84,6 +84,19 @@ static bool is_near_return(const ZydisDecodedInstruction *insn)
 	       (insn->opcode & 0xfe) == 0xc2;
 }
 
+/* lea reg, [rip + x], or in programs at fixed addresses mov reg32, x. */
+static uint64_t find_address(const ZydisDecodedInstruction *insn, uint64_t next)
+{
+	if (insn->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+		return 0;
+	if (insn->opcode == 0x8d && insn->raw.modrm.mod == 0 &&
+	    insn->raw.modrm.rm == RM_PC)
+		return next + (uint64_t)insn->raw.disp.value;
+	if ((insn->opcode & 0xf8) == 0xb8)
+		return insn->raw.imm[0].value.u;
+	return 0;
+}
+
 int arch_flow(const uint8_t *bytes, size_t n, uint64_t addr, struct arch_flow *ret)
 {
 	struct arch_flow flow = { .reg = ARCH_NOREG, .sum = ARCH_NOREG };
@@ -114,6 +127,7 @@ int arch_flow(const uint8_t *bytes, size_t n, uint64_t addr, struct arch_flow *r
 		break;
 	default:
 		flow.sum = find_sum(&insn);
+		flow.target = find_address(&insn, next);
 		break;
 	}
 	*ret = flow;

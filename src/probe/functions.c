@@ -8,9 +8,12 @@
  * whichever of them was asked for.
  *
  * STT_GNU_IFUNC is the type of a function that, at relocation, chooses the one to be
- * called; the linker calls it once. Somebody who asks for `memcpy` does not mean that.
- * Its implementations have names of their own (`__memmove_avx_unaligned`) if the object
- * has a .symtab, and are functions like others.
+ * called; the linker calls it once. Somebody who asks for `memcpy` does not mean that,
+ * but what it chooses from: every function whose address its code loads. These may have
+ * names of their own (`__memmove_avx_unaligned`); without a .symtab they are known by
+ * call frame information, and by the name of what chooses. Which of them was chosen
+ * nobody has to know: the others are not called. What is chosen from the vDSO (`time`)
+ * is not found.
  *
  * Left out unless asked for by their own name:
  * - those without a size (assembly code), which reach to the next symbol then;
@@ -21,14 +24,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "obj/cfi.h"
 #include "probe/match.h"
 
 /* A search in one object. */
 struct search {
-	struct text *t;          /* of the object */
-	struct pattern pattern;  /* for names */
-	struct functions *found; /* so far; canonical names are put in at the end */
-	uint64_t above, next;    /* when looking for the symbol after `above` */
+	struct text *t;            /* of the object */
+	struct pattern pattern;    /* for names */
+	struct functions *found;   /* so far; canonical names are put in at the end */
+	struct functions choosers; /* STT_GNU_IFUNCs; owned */
+	uint64_t above, next;      /* when looking for the symbol after `above` */
 };
 
 static unsigned type_of(const Elf64_Sym *sym)
@@ -45,6 +50,12 @@ static bool is_defined(const Elf64_Sym *sym)
 static bool is_function(const struct text *t, const Elf64_Sym *sym)
 {
 	return type_of(sym) == STT_FUNC && is_defined(sym) &&
+	       text_segment(t, sym->st_value);
+}
+
+static bool is_chooser(const struct text *t, const Elf64_Sym *sym)
+{
+	return type_of(sym) == STT_GNU_IFUNC && is_defined(sym) &&
 	       text_segment(t, sym->st_value);
 }
 
@@ -140,7 +151,9 @@ static int compare(const void *pa, const void *pb)
 {
 	const struct function *a = pa, *b = pb;
 
-	return a->addr < b->addr ? -1 : a->addr > b->addr;
+	if (a->addr != b->addr)
+		return a->addr < b->addr ? -1 : 1;
+	return strcmp(a->name, b->name);
 }
 
 /* --- those without a size ----------------------------------------------------------- */
@@ -189,6 +202,49 @@ static void settle(struct search *s)
 	f->n = n;
 }
 
+/* --- what is chosen from ------------------------------------------------------------ */
+
+/* A function at addr, by its symbol or else by call frame information. */
+static bool find_choice(const struct text *t, uint64_t addr, const char *name,
+			struct function *ret)
+{
+	struct cfi_row row;
+
+	if (!addr || !text_segment(t, addr))
+		return false;
+	if (functions_at(t, addr, ret))
+		return ret->addr == addr;
+	if (obj_cfi_row(t->file, addr, &row) || row.start != addr)
+		return false;
+	*ret = (struct function){ .addr = addr, .size = row.end - addr, .name = name };
+	return true;
+}
+
+static int add_choices(struct search *s, const struct function *chooser)
+{
+	uint64_t addr = chooser->addr, end = addr + chooser->size;
+	struct function one;
+	struct arch_flow flow;
+	int rc = 0;
+
+	while (addr < end && !rc && !text_flow(s->t, addr, end, &flow)) {
+		if (flow.kind == ARCH_FLOW_NEXT &&
+		    find_choice(s->t, flow.target, chooser->name, &one))
+			rc = append(s->found, &one);
+		addr += flow.len;
+	}
+	return rc;
+}
+
+static int add_all_choices(struct search *s)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < s->choosers.n && !rc; i++)
+		rc = add_choices(s, &s->choosers.v[i]);
+	return rc;
+}
+
 /* --- finding ------------------------------------------------------------------------ */
 
 static bool is_left_out(const struct pattern *p, const struct obj_symbol *sym)
@@ -204,11 +260,13 @@ static int see(void *arg, const struct obj_symbol *sym)
 	struct search *s = arg;
 	struct function one;
 
-	if (!is_function(s->t, &sym->sym) || is_left_out(&s->pattern, sym) ||
-	    !names_match(&s->pattern, sym->name))
+	bool is_choice = is_chooser(s->t, &sym->sym);
+
+	if ((!is_choice && !is_function(s->t, &sym->sym)) ||
+	    is_left_out(&s->pattern, sym) || !names_match(&s->pattern, sym->name))
 		return 0;
 	fill(sym, &one);
-	return append(s->found, &one);
+	return append(is_choice ? &s->choosers : s->found, &one);
 }
 
 /* By the index of names: 1 found it, the only one; 0 not; or -errno. */
@@ -221,12 +279,15 @@ static int find_quickly(struct search *s)
 	if (image_object_symbol(s->t->im, s->t->o, s->pattern.text, &sym))
 		return 0;
 	sym.s.sym.st_value -= s->t->o->base;
-	if (!is_function(s->t, &sym.s.sym))
-		return 0;
 	fill(&sym.s, &one);
 	if (one.is_local)
 		return 0;
-	rc = append(s->found, &one);
+	if (is_chooser(s->t, &sym.s.sym))
+		rc = add_choices(s, &one);
+	else if (is_function(s->t, &sym.s.sym))
+		rc = append(s->found, &one);
+	else
+		return 0;
 	return rc ? rc : 1;
 }
 
@@ -241,7 +302,10 @@ int functions_find(struct text *t, const char *pattern, struct functions *ret)
 		rc = image_object_iter(t->im, t->o, OBJ_SYMTAB, see, &s);
 		if (!rc)
 			rc = image_object_iter(t->im, t->o, OBJ_DYNSYM, see, &s);
+		if (!rc)
+			rc = add_all_choices(&s);
 	}
+	functions_fini(&s.choosers);
 	settle(&s);
 	return rc < 0 ? rc : 0;
 }

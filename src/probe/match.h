@@ -6,6 +6,7 @@
 #ifndef PGRAB_PROBE_MATCH_H
 #define PGRAB_PROBE_MATCH_H
 
+#include "arch/arch.h"
 #include "image/image.h"
 #include "probe/probe.h"
 
@@ -17,6 +18,7 @@
 enum {
 	TEXT_WINDOW = 32 << 10, /* bytes read at once */
 	TEXT_INSN = 16,         /* longest instruction, bytes */
+	TEXT_TIMES = 8,         /* symbols may nest: how often the text is looked at */
 };
 
 /* --- parse.c ------------------------------------------------------------------------ */
@@ -41,6 +43,7 @@ struct text {
 	uint64_t at;                   /* address of window[0] */
 	size_t have;                   /* bytes in it */
 	uint8_t *window;               /* TEXT_WINDOW; NULL: not read; owned */
+	uint64_t budget;               /* instructions that may still be looked at */
 };
 
 /* Opens nothing yet. 0 or -errno: its file cannot be read; text_fini() in any case. */
@@ -53,6 +56,13 @@ const struct obj_segment *text_segment(const struct text *t, uint64_t addr);
 /* The bytes at addr up to the end of an instruction at least, if there are so many: how
  * many in *ret_n, until the next call. 0 or -errno. */
 int text_at(struct text *t, uint64_t addr, const uint8_t **ret, size_t *ret_n);
+
+/*
+ * The instruction at addr, which must end before `end`. 0; -EILSEQ there is none that
+ * makes sense, or more code has been looked at than any honest object would ask for;
+ * -errno.
+ */
+int text_flow(struct text *t, uint64_t addr, uint64_t end, struct arch_flow *ret);
 
 /* Up to n bytes that the file has for addr, without moving the window: how many, or
  * -errno. */

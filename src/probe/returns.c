@@ -6,7 +6,8 @@
  *
  * - `ret` in all its forms.
  * - A tail call: a jump, with a condition or without, to the start of another function
- *   or to a PLT entry. One with a condition has lo and hi.
+ *   or to a PLT entry; or, as in hand-written code, into the middle of another function
+ *   from which there is no way back. One with a condition has lo and hi.
  * - A jump through a register or memory may be a tail call or a jump table: the program
  *   decides, by lo and hi. Those that are tables for certain are left out, for a loop of
  *   an interpreter may go through them all day: with a `notrack` prefix, through a
@@ -141,15 +142,20 @@ static bool jumps_back(const struct walk *w, uint64_t lo, uint64_t hi)
 	return false;
 }
 
-/* A place that no symbol names: does a function begin there? If it is our half, it is
- * added. */
-static bool begins_unnamed(struct walk *w, uint64_t addr)
+/* Is code that is not ours a function, not a half of this one? */
+static bool is_another(const struct walk *w, uint64_t lo, uint64_t hi)
+{
+	return is_bare(w, lo) && !jumps_back(w, lo, hi);
+}
+
+/* The jump goes to a place that no symbol names. If that is our half, it is added. */
+static bool leaves_unnamed(struct walk *w, uint64_t addr)
 {
 	struct cfi_row row;
 
 	if (obj_cfi_row(w->t->file, addr, &row))
 		return false;
-	if (row.start == addr && is_bare(w, addr) && !jumps_back(w, row.start, row.end))
+	if (is_another(w, row.start, row.end))
 		return true;
 	add_part(w, row.start, row.end);
 	return false;
@@ -168,7 +174,9 @@ static bool leaves(struct walk *w, uint64_t addr)
 	}
 	if (functions_begins(w->t, addr) || is_stub(w->t, addr))
 		return true;
-	return !functions_at(w->t, addr, &f) && begins_unnamed(w, addr);
+	if (functions_at(w->t, addr, &f))
+		return is_another(w, f.addr, f.addr + f.size);
+	return leaves_unnamed(w, addr);
 }
 
 /* Is it a jump table for certain? */
@@ -241,18 +249,6 @@ static int see(struct walk *w, uint64_t addr, const struct arch_flow *flow)
 	}
 }
 
-/* The next instruction of a part. 0, -EILSEQ it makes no sense, -errno. */
-static int decode(struct text *t, uint64_t addr, uint64_t end, struct arch_flow *ret)
-{
-	const uint8_t *bytes;
-	size_t n;
-	int rc = text_at(t, addr, &bytes, &n);
-
-	if (rc)
-		return rc;
-	return arch_flow(bytes, n < end - addr ? n : end - addr, addr, ret);
-}
-
 static int walk_part(struct walk *w)
 {
 	uint64_t addr = w->part[w->now].lo, end = w->part[w->now].hi;
@@ -261,7 +257,7 @@ static int walk_part(struct walk *w)
 
 	w->sum = ARCH_NOREG;
 	while (addr < end && !rc) {
-		rc = decode(w->t, addr, end, &flow);
+		rc = text_flow(w->t, addr, end, &flow);
 		if (rc)
 			break;
 		rc = see(w, addr, &flow);
@@ -333,7 +329,7 @@ int returns_instructions(struct text *t, const struct function *f, struct spots 
 	ret->n = 0;
 	ret->cut = false;
 	while (addr < end && !rc) {
-		rc = decode(t, addr, end, &flow);
+		rc = text_flow(t, addr, end, &flow);
 		if (!rc)
 			rc = append(ret, addr, NULL);
 		addr += rc ? 0 : flow.len;

@@ -22,6 +22,9 @@ int text_init(struct text *t, struct image *im, const struct image_object *o)
 		return rc;
 	t->seg = obj_segments(t->file, &t->nseg);
 	t->bytes = image_object_bytes(im, o, &t->nbytes);
+	for (size_t i = 0; i < t->nseg; i++)
+		if (t->seg[i].prot & PROT_EXEC)
+			t->budget += t->seg[i].filesz * TEXT_TIMES;
 	return 0;
 }
 
@@ -121,6 +124,18 @@ int text_at(struct text *t, uint64_t addr, const uint8_t **ret, size_t *ret_n)
 	*ret = t->window + (addr - t->at);
 	*ret_n = t->have - (addr - t->at);
 	return 0;
+}
+
+int text_flow(struct text *t, uint64_t addr, uint64_t end, struct arch_flow *ret)
+{
+	const uint8_t *bytes;
+	size_t n;
+	int rc = t->budget ? text_at(t, addr, &bytes, &n) : -EILSEQ;
+
+	if (rc)
+		return rc == -EFAULT ? -EILSEQ : rc;
+	t->budget--;
+	return arch_flow(bytes, n < end - addr ? n : end - addr, addr, ret);
 }
 
 ssize_t text_peek(struct text *t, uint64_t addr, void *buf, size_t n)

@@ -133,6 +133,7 @@ static void check_functions(const char *name)
 			    "p_bare:0+0 p_bare:1+1 p_bare:2+2 p_bare:entry "
 			    "p_bare:return+2");
 	assert_int_equal(got.func, said(&v, "bare="));
+	assert_string_equal(match(P, "a.out:p_chosen"), "p_choice_a:entry");
 	assert_string_equal(match(P, "a.out:p_data"),
 			    "failed to lookup 'p_data' in module 'a.out'");
 	assert_string_equal(match(P, "a.out:p_nothing"),

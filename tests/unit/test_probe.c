@@ -517,6 +517,49 @@ static void symbols_that_are_functions(void **state)
 			    "=failed to lookup 'chosen' in module 'a.out'");
 }
 
+/* Fails when what chooses is probed, which is called once. */
+static void what_is_chosen_from(void **state)
+{
+	struct made k;
+
+	(void)state;
+	begin(&k);
+	CODE(&k, 0, "\x48\x8d\x05\x19\x00\x00\x00");      /* lea rax, [20] */
+	CODE(&k, 7, "\xb8\x30\x10\x00\x00");              /* mov eax, 1030 */
+	CODE(&k, 12, "\x48\x8d\x15\x2e\x00\x00\x00\xc3"); /* lea rdx, [41]: no start */
+	CODE(&k, 0x20, "\x90\xc3");
+	CODE(&k, 0x30, "\xc3");
+	CODE(&k, 0x40, "\x90\xc3");
+	add(&k, "chosen", 0, 20, GLOBAL(STT_GNU_IFUNC));
+	add(&k, "fast", 0x20, 2, LOCAL(STT_FUNC));
+	add(&k, "slow", 0x30, 1, LOCAL(STT_FUNC));
+	add(&k, "other", 0x40, 2, LOCAL(STT_FUNC));
+	assert_string_equal(match(&k, "a.out:chosen"), "fast:entry 20; slow:entry 30; ");
+	assert_string_equal(match(&k, "a.out:chosen:return"),
+			    "fast:return 21; slow:return 30; ");
+	assert_string_equal(match(&k, "a.out:chos*"), "fast:entry 20; slow:entry 30; ");
+	assert_string_equal(match(&k, "a.out::entry"),
+			    "fast:entry 20; slow:entry 30; other:entry 40; ");
+}
+
+/* A symbol may say that it is as large as it likes. */
+static void sizes_that_lie(void **state)
+{
+	struct made k;
+
+	(void)state;
+	begin(&k);
+	CODE(&k, 0, "\xc3");
+	add(&k, "f", 0, 1, GLOBAL(STT_FUNC));
+	k.sym[1].st_size = 1ull << 62;
+	memset(k.text + 1, 0x90, TEXT_LEN - 1);
+	assert_string_equal(match(&k, "a.out:f:return"), "f:return! 0; ");
+	k.sym[1].st_size = UINT64_MAX;
+	assert_string_equal(match(&k, "a.out:f:return"), "");
+	assert_string_equal(match(&k, "a.out:f:0"),
+			    "=offset 0x0 is not aligned on an instruction");
+}
+
 /* Several static functions of one name are all meant. */
 static void static_functions_of_one_name(void **state)
 {
@@ -547,6 +590,8 @@ int main(void)
 		cmocka_unit_test(cold_halves),
 		cmocka_unit_test(bad_code_is_left_out),
 		cmocka_unit_test(symbols_that_are_functions),
+		cmocka_unit_test(what_is_chosen_from),
+		cmocka_unit_test(sizes_that_lie),
 		cmocka_unit_test(static_functions_of_one_name),
 	};
 

@@ -6,14 +6,19 @@
  * costs 0.7 µs against 10 (a virtual machine, Linux 6.18). So for the entry of a function
  * that begins otherwise the uprobe stands at the first instruction that is emulated, if
  * control comes there through the entry alone, and always: what is before it neither
- * jumps nor faults; no byte of the function can be read as a jump into what was skipped,
- * nor as an indirect jump (so no disassembly is trusted); no symbol begins there. A piece
- * of the function that the compiler has put elsewhere is not looked at: it would have to
- * jump behind instructions that only a caller can make sense of.
+ * jumps nor faults; no jump in the function goes into what was skipped, and none goes
+ * where a table says; no symbol begins there. A piece of the function that the compiler
+ * has put elsewhere is not looked at: it would have to jump behind instructions that only
+ * a caller can make sense of. Most functions have no byte that could be read as such a
+ * jump, which is quickly seen; the others are decoded from end to end.
  *
  * Where registers are wanted too, what is skipped must not change them: rax, r11 and the
  * flags, which no caller passes anything in that we show, and the stack pointer, if it is
  * known by how much.
+ *
+ * Some instructions must have no uprobe at all. A function that begins with one (`lock
+ * decl` in libc's pthread_spin_lock, vpbroadcastb in its strchr) is watched behind it,
+ * wherever that is; a call that faults there is not counted.
  *
  * *Jumps* that only matter when they leave their function are tested in the kernel, but
  * for those whose target is in the instruction.
@@ -27,12 +32,13 @@
 #include "util/scope.h"
 
 enum {
-	SKIP_MAX = 48,           /* bytes before the landing */
-	LOOK_MAX = 64,           /* bytes that are decoded */
+	SKIP_MAX = 240,          /* bytes before the landing */
+	LOOK_MAX = 256,          /* bytes that are decoded */
 	FUNCTION_MAX = 64 << 10, /* bytes that are looked through for jumps */
 	/* words of the stack that must be left of RECORD_WORDS */
 	SUNK_MAX = (RECORD_WORDS - 5) * 8,
 	R11 = 6, /* its place in arch_regs_t */
+	INT3 = 0xcc,
 };
 
 /* --- what the kernel makes of an instruction ---------------------------------------- */
@@ -42,19 +48,62 @@ static bool is_prefix(uint8_t b)
 	return b == 0x66 || b == 0x67 || b == 0xf2 || b == 0xf3 || (b & 0xf0) == 0x40;
 }
 
-/* Has it a prefix that uprobes refuse: lock, or a segment (2e of long nops, 3e of
- * notrack)? arch/x86/kernel/uprobes.c. */
+/* The opcode, behind the prefixes that uprobes take; its place in the bytes. */
+static unsigned find_opcode(const struct arch_insn *insn)
+{
+	unsigned i = 0;
+
+	while (i + 1u < insn->len && is_prefix(insn->bytes[i]))
+		i++;
+	return i;
+}
+
+/* Where an instruction with a VEX, EVEX or XOP prefix has its opcode; 0: it has none. */
+static unsigned vector_opcode(const struct arch_insn *insn)
+{
+	unsigned i = find_opcode(insn);
+	const uint8_t *b = insn->bytes + i;
+
+	if (*b == 0xc5)
+		return i + 2;
+	if (*b == 0xc4 || (*b == 0x8f && (b[1] & 0x38)))
+		return i + 3;
+	return *b == 0x62 ? i + 4 : 0;
+}
+
+/* What uprobes refuse (found by trying all): prefixes of segments, as long nops and
+ * notrack have; lock; I/O, interrupts, what is not of 64 bits. */
+static const uint8_t refused[] = {
+	0x06, 0x07, 0x0e, 0x0f, 0x16, 0x17, 0x1e, 0x1f, 0x26, 0x27, 0x2e, 0x2f,
+	0x36, 0x37, 0x3e, 0x3f, 0x60, 0x61, 0x62, 0x6c, 0x6d, 0x6e, 0x6f, 0x82,
+	0x9a, 0xc4, 0xc5, 0xcc, 0xcd, 0xce, 0xcf, 0xd4, 0xd6, 0xe4, 0xe5, 0xe6,
+	0xe7, 0xea, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf4, 0xfa, 0xfb,
+};
+
+/* Of what follows a VEX or EVEX prefix the kernel knows nothing, and takes the opcode for
+ * the one-byte one: vpor is emulated as a jmp, vxorps as a push, so that they are not
+ * executed; vcmpps is treated as a ret (Linux 6.18). */
+static bool is_mistaken(uint8_t op)
+{
+	static const uint8_t treated[] = { 0x90, 0x9d, 0xc2, 0xc3, 0xca,
+					   0xcb, 0xe8, 0xe9, 0xeb, 0xff };
+
+	return memchr(treated, op, sizeof(treated)) || (op & 0xf8) == 0x50 ||
+	       (op & 0xf0) == 0x70 || memchr(refused, op, sizeof(refused));
+}
+
+/* Must it have no uprobe? */
 static bool is_refused(const struct arch_insn *insn)
 {
-	static const uint8_t bad[] = { 0xf0, 0x26, 0x2e, 0x36, 0x3e };
+	unsigned i = find_opcode(insn), v = vector_opcode(insn);
+	uint8_t op = insn->bytes[i];
 
-	for (unsigned i = 0; i < insn->len; i++) {
-		if (memchr(bad, insn->bytes[i], sizeof(bad)))
-			return true;
-		if (!is_prefix(insn->bytes[i]))
-			return false;
-	}
-	return false;
+	if (v)
+		return op == 0x8f || is_mistaken(insn->bytes[v]);
+	if (op != 0x0f && memchr(refused, op, sizeof(refused)))
+		return true;
+	return memchr(insn->bytes, 0x66, i) &&
+	       ((op & 0xfe) == 0xe8 || op == 0xeb || (op & 0xf0) == 0x70);
 }
 
 static bool is_endbr(const struct arch_insn *insn)
@@ -114,25 +163,87 @@ static bool is_unseen(const struct arch_insn *insn, uint32_t *sunk)
 	return true;
 }
 
-/* How far behind the first instruction the landing is; 0 there is none. */
-static size_t find_landing(const uint8_t *text, size_t n, enum probe_want want,
-			   uint32_t *ret_sunk)
+/* lock add and the like, inc, dec, not, neg, bts and the like: only memory and flags
+ * change. */
+static bool is_locked_write(const struct arch_insn *insn)
 {
+	const uint8_t *b = insn->bytes;
+	uint8_t reg;
+
+	if (*b++ != 0xf0)
+		return false;
+	if ((*b & 0xf0) == 0x40)
+		b++;
+	reg = b[1] >> 3 & 7;
+	if (b[0] == 0x0f)
+		return b[1] == 0xba;
+	if (b[0] < 0x40)
+		return (b[0] & 6) == 0;
+	if (b[0] >= 0x80 && b[0] <= 0x83)
+		return true;
+	return (b[0] | 1) == 0xff ? reg < 2 : (b[0] | 1) == 0xf7 && (reg | 1) == 3;
+}
+
+/* Does an instruction with such a prefix leave the general registers alone? Others are in
+ * VEX's first map conversions, masks and moves; in the second BMI and compare-and-add; in
+ * the third extracts, string compares and rorx. */
+static bool is_vector_only(const struct arch_insn *insn)
+{
+	static const uint8_t first[] = { 0x2c, 0x2d, 0x50, 0x78, 0x79,
+					 0x7e, 0x93, 0xc5, 0xd7 };
+	const uint8_t *b = insn->bytes + find_opcode(insn);
+	uint8_t op = insn->bytes[vector_opcode(insn)];
+	uint8_t map = *b == 0xc5 ? 1 : b[1] & (*b == 0x62 ? 7 : 31);
+
+	if (*b == 0x8f)
+		return false;
+	if (map == 1)
+		return !memchr(first, op, sizeof(first));
+	if (map == 2)
+		return op < 0xe0;
+	return map == 3 && op < 0xf0 && (op & 0xfc) != 0x14 && (op & 0xfc) != 0x60;
+}
+
+/* May it be skipped? */
+static bool is_skipped(const struct arch_insn *insn, enum probe_want want, uint32_t *sunk)
+{
+	if (is_locked_write(insn))
+		return true;
+	if (vector_opcode(insn))
+		return want == PROBE_WANT_COUNT || is_vector_only(insn);
+	return is_harmless(insn) && (want == PROBE_WANT_COUNT || is_unseen(insn, sunk));
+}
+
+/* Where a uprobe might stand. */
+struct landing {
+	size_t at;     /* bytes behind the start; 0 none */
+	uint32_t sunk; /* the stack pointer has gone down by, there */
+};
+
+/* The first instruction that is emulated; where the first of all has no uprobe and there
+ * is no such, the first that can have one. What may fault is skipped for that only. */
+static struct landing find_landing(const uint8_t *text, size_t n, enum probe_want want)
+{
+	struct landing found = { 0 };
 	struct arch_insn insn;
 	uint32_t sunk = 0;
+	bool unfit = true;
 
 	for (size_t at = 0; at <= SKIP_MAX && at < n; at += insn.len) {
 		if (arch_decode(text + at, n - at, &insn))
-			return 0;
-		if (is_cheap(&insn)) {
-			*ret_sunk = sunk;
-			return at;
+			break;
+		if (is_cheap(&insn))
+			return (struct landing){ at, sunk };
+		if (unfit && !is_refused(&insn)) {
+			unfit = false;
+			found = (struct landing){ at, sunk };
 		}
-		if (!is_harmless(&insn) ||
-		    (want != PROBE_WANT_COUNT && !is_unseen(&insn, &sunk)))
-			return 0;
+		if (!unfit && !is_harmless(&insn))
+			break;
+		if (!is_skipped(&insn, want, &sunk))
+			break;
 	}
-	return 0;
+	return found;
 }
 
 static int64_t displacement(const uint8_t *at)
@@ -158,19 +269,62 @@ static int64_t jump_at(const uint8_t *text, size_t i)
 	return 0;
 }
 
-/* Can anything in the function jump behind its start, up to `landing`? text has 6 bytes
- * more than n. */
-static bool may_jump_into(const uint8_t *text, size_t n, size_t landing)
+static bool goes_into(int64_t to, size_t landing)
 {
-	for (size_t i = 0; i < n; i++) {
-		int64_t to = jump_at(text, i);
+	return to > 0 && to <= (int64_t)landing;
+}
 
-		if (to > 0 && to <= (int64_t)landing)
+/* Is there a byte in the function that could begin a jump behind its start, up to
+ * `landing`, or an indirect one? text has 6 bytes more than n. */
+static bool looks_jumpy(const uint8_t *text, size_t n, size_t landing)
+{
+	for (size_t i = 0; i < n; i++)
+		if (goes_into(jump_at(text, i), landing) ||
+		    (text[i] == 0xff && (text[i + 1] >> 3 & 7) == 4))
 			return true;
-		if (text[i] == 0xff && (text[i + 1] >> 3 & 7) == 4)
-			return true; /* an indirect jump */
+	return false;
+}
+
+/* An indirect jump, but for one through a word at a register and a constant, as calls of
+ * virtual functions end: the word of a table is found by an index. */
+static bool is_by_table(const struct arch_insn *insn)
+{
+	const uint8_t *b = insn->bytes + find_opcode(insn);
+
+	if (*b == 0x3e)
+		b++;
+	return *b == 0xff && (b[1] >> 3 & 7) == 4 &&
+	       ((b[1] & 0xc0) == 0xc0 || (b[1] & 7) == 4);
+}
+
+/* The same by what the function's instructions are. */
+static bool does_jump(const uint8_t *text, size_t n, size_t landing)
+{
+	struct arch_insn insn;
+
+	for (size_t at = 0; at < n; at += insn.len) {
+		if (arch_decode(text + at, n - at, &insn) || is_by_table(&insn))
+			return true;
+		switch (insn.kind) {
+		case ARCH_INSN_JMP_REL:
+		case ARCH_INSN_CALL_REL:
+		case ARCH_INSN_JCC:
+		case ARCH_INSN_LOOP:
+			if (goes_into((int64_t)at + insn.len + insn.imm, landing))
+				return true;
+			break;
+		case ARCH_INSN_OTHER: /* with prefixes */
+			if (goes_into(jump_at(text, at + find_opcode(&insn)), landing))
+				return true;
+			break;
+		}
 	}
 	return false;
+}
+
+static bool may_jump_into(const uint8_t *text, size_t n, size_t landing)
+{
+	return looks_jumpy(text, n, landing) && does_jump(text, n, landing);
 }
 
 static bool is_sole_way(const struct kernel_text *t, uint64_t addr, size_t landing)
@@ -192,16 +346,16 @@ static bool is_sole_way(const struct kernel_text *t, uint64_t addr, size_t landi
 	return got == (ssize_t)sym.st_size && !may_jump_into(text, sym.st_size, landing);
 }
 
+/* Where the entry of a function is watched; text is its own. */
 static void land(const struct kernel_text *t, struct kernel_spot *s, const uint8_t *text,
 		 size_t n)
 {
-	uint32_t sunk;
-	size_t landing = find_landing(text, n, t->want, &sunk);
+	struct landing l = find_landing(text, n, t->want);
 
-	if (!landing || !is_sole_way(t, s->s.addr, landing))
+	if (!l.at || !is_sole_way(t, s->s.addr, l.at))
 		return;
-	s->at += landing;
-	s->sunk = sunk;
+	s->at += l.at;
+	s->sunk = l.sunk;
 }
 
 /* --- jumps -------------------------------------------------------------------------- */
@@ -215,6 +369,21 @@ static void test_register(struct record_jump *j, uint8_t reg)
 {
 	j->how = RECORD_JUMP_REG;
 	j->base = reg;
+}
+
+static void test_indirect(struct record_jump *j, const struct arch_insn *insn)
+{
+	if (insn->src != ARCH_NOREG) {
+		test_register(j, insn->src);
+		return;
+	}
+	j->how = RECORD_JUMP_MEM;
+	j->base = insn->base;
+	j->index = insn->index;
+	j->scale = insn->scale;
+	j->disp = (uint64_t)insn->imm;
+	if (insn->base == arch_native->reg_pc)
+		j->disp += insn->len;
 }
 
 /* What the program is to test; nothing where the instruction says it all. */
@@ -237,6 +406,10 @@ static int test_jump(struct kernel_spot *s, const struct arch_insn *insn)
 		return 0;
 	case ARCH_INSN_JMP_REG:
 		test_register(&s->test, insn->src);
+		s->looks = true;
+		return 0;
+	case ARCH_INSN_JMP_MEM:
+		test_indirect(&s->test, insn);
 		s->looks = true;
 		return 0;
 	default:
@@ -275,11 +448,13 @@ int kernel_place(const struct kernel_text *t, struct kernel_spot *s,
 				  "where the jump at %#llx goes cannot be tested in the "
 				  "kernel",
 				  addr);
-	if (!s->never && is_refused(&insn))
+	if (s->s.kind == PROBE_ENTRY && !jumps)
+		land(t, s, text, (size_t)n);
+	if (s->at == addr && text[0] == INT3 && !jumps)
+		s->never = true; /* padding; or the program's own, which is a SIGTRAP */
+	if (s->at == addr && !s->never && is_refused(&insn))
 		return kernel_say(said, -EOPNOTSUPP,
 				  "the kernel puts no uprobe on the instruction at %#llx",
 				  addr);
-	if (s->s.kind == PROBE_ENTRY && !jumps && !is_cheap(&insn))
-		land(t, s, text, (size_t)n);
 	return 0;
 }

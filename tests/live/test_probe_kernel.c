@@ -54,7 +54,8 @@ FUNCTION(f_loop, "mov $2, %eax\n1:\tnop\n\tdec %eax\n\tjnz 1b\n\tret");
 FUNCTION(f_jump, "jmp f_nop");
 FUNCTION(f_ret, "ret");
 FUNCTION(f_tail, "ret");
-FUNCTION(locked, "lock incl (%rdi)\n\tret");
+FUNCTION(f_locked, "lock incl -16(%rsp)\n\tret");
+FUNCTION(f_vector, "vpor %xmm1, %xmm1, %xmm0\n\tret");
 FUNCTION(f_cmp, "cmp %rsi, %rdi\n\tje 1f\n1:\tret");
 
 /* Leave by a jump when the call's number is odd, and are done within else. */
@@ -62,9 +63,18 @@ FUNCTION(j_cond, "test $1, %sil\n\t.globl j_cond_at\nj_cond_at:\tjne f_tail\n\tr
 FUNCTION(j_reg,
 	 "lea f_tail(%rip), %rax\n\ttest $1, %sil\n\tjne 1f\n\tlea 2f(%rip), %rax\n"
 	 "1:\n\t.globl j_reg_at\nj_reg_at:\tjmp *%rax\n2:\tret");
+/* … through the second or third word of a table */
+FUNCTION(j_mem, "mov %rsi, %rax\n\tand $1, %eax\n\tlea j_table(%rip), %r11\n\t"
+		".globl j_mem_at\nj_mem_at:\tjmp *8(%r11, %rax, 8)\n1:\tret\n\t"
+		".pushsection .data.rel.local, \"aw\"\nj_table:\t.quad 0, 1b, f_tail\n\t"
+		".popsection");
+FUNCTION(j_rip, ".globl j_rip_at\nj_rip_at:\tjmp *j_word(%rip)\n\t"
+		".pushsection .data.rel.local, \"aw\"\nj_word:\t.quad f_tail\n\t"
+		".popsection");
 FUNCTION(j_direct, ".globl j_direct_at\nj_direct_at:\tjmp f_tail");
 FUNCTION(j_within, ".globl j_within_at\nj_within_at:\tjmp 1f\n1:\tret");
 void j_cond_at(void), j_reg_at(void), j_direct_at(void), j_within_at(void);
+void j_mem_at(void), j_rip_at(void);
 /* the end of the last */
 __asm__("j_end:\n");
 void j_end(void);
@@ -112,6 +122,8 @@ static void call_all(long thread)
 	for (long i = 0; i < CALLS; i++) {
 		j_cond(thread, i);
 		j_reg(thread, i);
+		j_mem(thread, i);
+		j_rip(thread, i);
 		j_direct(thread, i);
 		j_within(thread, i);
 	}
@@ -321,6 +333,54 @@ static void entries_land_where_it_is_cheap(void)
 	close_backend(&w);
 }
 
+/* xmm0 or'd from xmm1 by f_vector(): 5, if it is executed. */
+static int use_vector(void)
+{
+	int got;
+
+	__asm__ volatile("mov $5, %%eax\n\tvmovd %%eax, %%xmm1\n\t"
+			 "vpxor %%xmm0, %%xmm0, %%xmm0\n\tcall f_vector\n\t"
+			 "vmovd %%xmm0, %0"
+			 : "=r"(got)
+			 :
+			 : "rax", "r11", "xmm0", "xmm1", "memory", "cc");
+	return got;
+}
+
+static void be_vectors(void)
+{
+	atomic_fetch_add(&board->ready, 1);
+	while (!atomic_load(&board->go))
+		usleep(200);
+	for (int i = 0; i < 100; i++) {
+		f_locked(0, i);
+		if (use_vector() != 5)
+			atomic_store(&board->odd, 1);
+	}
+	atomic_fetch_add(&board->done, 1);
+	while (!atomic_load(&board->quit))
+		usleep(200);
+}
+
+/* The kernel takes vpor for a jmp, and refuses the other. Breaks when the victim's vpor
+ * is not executed, or their calls are not counted. */
+static void what_uprobes_are_not_made_for(void)
+{
+	const struct probe_spot spots[] = { { .addr = at(f_vector), .id = 0 },
+					    { .addr = at(f_locked), .id = 1 } };
+	struct watched w;
+
+	if (!__builtin_cpu_supports("avx"))
+		harness_skip("no AVX");
+	watch_victim(&w, be_vectors, PROBE_WANT_COUNT);
+	set_spots(&w, spots, 2);
+	play(1);
+	assert_int_equal(count_of(&w, 0), 100);
+	assert_int_equal(count_of(&w, 1), 100);
+	finish(w.pid);
+	close_backend(&w);
+}
+
 /* Breaks when ids that outgrow the counters are not counted, or earlier ones are lost. */
 static void ids_outgrow_the_counters(void)
 {
@@ -350,20 +410,21 @@ static void jumps_count_when_they_leave(void)
 		.kind = PROBE_RETURN                                                     \
 	}
 	const struct probe_spot spots[] = {
-		JUMP(j_cond, j_reg, 0),
-		JUMP(j_reg, j_direct, 1),
-		JUMP(j_direct, j_within, 2),
-		JUMP(j_within, j_end, 3),
+		JUMP(j_cond, j_reg, 0),      JUMP(j_reg, j_mem, 1),
+		JUMP(j_mem, j_rip, 4),       JUMP(j_rip, j_direct, 5),
+		JUMP(j_direct, j_within, 2), JUMP(j_within, j_end, 3),
 	};
 	struct watched w;
 
 	watch_victim(&w, be_threads, PROBE_WANT_COUNT);
-	set_spots(&w, spots, 4);
+	set_spots(&w, spots, 6);
 	play(NTHREADS);
 	assert_int_equal(count_of(&w, 0), NTHREADS * CALLS / 2);
 	assert_int_equal(count_of(&w, 1), NTHREADS * CALLS / 2);
 	assert_int_equal(count_of(&w, 2), NTHREADS * CALLS);
 	assert_int_equal(count_of(&w, 3), 0);
+	assert_int_equal(count_of(&w, 4), NTHREADS * CALLS / 2);
+	assert_int_equal(count_of(&w, 5), NTHREADS * CALLS);
 	finish(w.pid);
 	close_backend(&w);
 }
@@ -783,6 +844,16 @@ static void refuse_second(struct watched *w, uint64_t addr, const char *why)
 	assert_non_null(strstr(w->err, why));
 }
 
+static void refuse_offset(struct watched *w, uint64_t addr)
+{
+	const struct probe_spot spots[2] = { { .addr = at(f_push) },
+					     { .addr = addr, .kind = PROBE_OFFSET } };
+
+	assert_int_equal(probe_kernel.set(w->b, spots, 2, w->err, sizeof(w->err)),
+			 -EOPNOTSUPP);
+	assert_non_null(strstr(w->err, "no uprobe"));
+}
+
 /* Breaks when a spot that cannot be watched is taken, or others are watched though the
  * call failed. */
 static void what_cannot_be_watched(void)
@@ -792,7 +863,8 @@ static void what_cannot_be_watched(void)
 	watch_victim(&w, be_threads, PROBE_WANT_COUNT);
 	refuse_second(&w, at(board), "mapped shared");
 	refuse_second(&w, 16, "in no file");
-	refuse_second(&w, at(locked), "no uprobe");
+	refuse_offset(&w, at(f_locked));
+	refuse_offset(&w, at(f_vector));
 	play(NTHREADS);
 	assert_int_equal(count_of(&w, 0), 0);
 	finish(w.pid);
@@ -802,6 +874,7 @@ static void what_cannot_be_watched(void)
 static const struct harness_test tests[] = {
 	TEST(every_call_is_counted),
 	TEST(entries_land_where_it_is_cheap),
+	TEST(what_uprobes_are_not_made_for),
 	TEST(ids_outgrow_the_counters),
 	TEST(jumps_count_when_they_leave),
 	TEST_IN(every_call_is_told, 60),

@@ -121,19 +121,32 @@ static void take_back(struct probe_backend *b, struct trap_spot *t)
 	Pcounter_drop(b->P, t->counter);
 }
 
-/* Does the jump leave its function? */
+static ssize_t read_victim(void *ctx, uint64_t addr, void *buf, size_t len)
+{
+	ssize_t n = Pread(ctx, buf, len, addr);
+
+	return n < 0 ? -errno : n;
+}
+
+static bool is_outside(uint64_t pc, uint64_t lo, uint64_t hi)
+{
+	return pc < lo || pc >= hi;
+}
+
+/* Does the jump leave its function? Where it goes through memory that is read now, a
+ * little later than the jump: tables of pointers do not change. */
 static bool leaves(struct probe_backend *b, const struct trap_spot *t,
 		   const arch_regs_t *regs)
 {
-	arch_regs_t after = *regs;
+	static const struct mem_ops ops = { .read = read_victim };
+	struct mem m = { &ops, b->P };
 	uint64_t pc;
 
 	if (!t->s.hi)
 		return true;
-	if (arch_emulate(&t->insn, &after, NULL))
+	if (arch_jump_target(&t->insn, regs, &m, &pc))
 		return false;
-	pc = arch_pc(&after);
-	return pc < t->s.lo || pc >= t->s.hi;
+	return is_outside(pc, t->s.lo, t->s.hi) && is_outside(pc, t->s.lo2, t->s.hi2);
 }
 
 /* --- watching ----------------------------------------------------------------------- */

@@ -85,4 +85,16 @@ FILE=$(awk '$6 ~ /libc\.so/ { print $6; exit }' "/proc/$V/maps")
 try probes -j "$FILE" a.out:malloc a.out:malloc:return
 status 0 'probes of a file'
 out '"lmid":0,.*"function":"malloc","name":"entry".*"name":"return"' 'probes of a file'
+
+# Every function and every instruction of a static program, beside readelf's and objdump's.
+if [[ -n $VICTIMS ]] && command -v readelf objdump python3 >/dev/null && [[ $(uname -m) == x86_64 ]]; then
+	for v in stacks-nofp sleeper-static; do
+		DIFFERENT=$(timeout 60 "${0%/*}/probes_oracle.py" "$PGRAB" "$VICTIMS/$v" 2>&1 | head -20)
+		TAP_LAST=$DIFFERENT
+		[[ -z $DIFFERENT ]]
+		tap_result $? "probes of $v: as readelf and objdump have them"
+	done
+else
+	skip 'no readelf, objdump or python3'
+fi
 finish

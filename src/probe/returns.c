@@ -302,10 +302,13 @@ int returns_find(struct text *t, const struct function *f, struct spots *ret)
 		.spots = ret,
 	};
 	struct function cold;
+	struct cfi_row row;
 	int rc = 0;
 
 	ret->n = 0;
 	ret->cut = false;
+	if (obj_cfi_row(t->file, f->addr, &row) == -ENOMEM)
+		return -ENOMEM;
 	if (functions_cold_of(t, f, &cold))
 		w.cold = cold.addr;
 	for (w.now = 0; w.now < w.nparts && !rc; w.now++) {

@@ -14,12 +14,16 @@
 
 int text_init(struct text *t, struct image *im, const struct image_object *o)
 {
+	struct obj_symbol any;
 	int rc;
 
 	*t = (struct text){ .im = im, .o = o, .fd = -1 };
 	rc = image_object_obj(im, o, &t->file);
 	if (rc)
 		return rc;
+	/* Without memory for its index every symbol would be missing. */
+	if (obj_lookup_addr(t->file, 0, &any) == -ENOMEM)
+		return -ENOMEM;
 	t->seg = obj_segments(t->file, &t->nseg);
 	t->bytes = image_object_bytes(im, o, &t->nbytes);
 	for (size_t i = 0; i < t->nseg; i++)

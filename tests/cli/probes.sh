@@ -87,7 +87,8 @@ status 0 'probes of a file'
 out '"lmid":0,.*"function":"malloc","name":"entry".*"name":"return"' 'probes of a file'
 
 # Every function and every instruction of a static program, beside readelf's and objdump's.
-if [[ -n $VICTIMS ]] && command -v readelf objdump python3 >/dev/null && [[ $(uname -m) == x86_64 ]]; then
+if [[ -n $VICTIMS && $(uname -m) == x86_64 ]] && type -P readelf >/dev/null &&
+	type -P objdump >/dev/null && type -P python3 >/dev/null; then
 	for v in stacks-nofp sleeper-static; do
 		DIFFERENT=$(timeout 60 "${0%/*}/probes_oracle.py" "$PGRAB" "$VICTIMS/$v" 2>&1 | head -20)
 		TAP_LAST=$DIFFERENT

@@ -18,6 +18,8 @@
 #include <cmocka.h>
 
 #include "image/image.h"
+#include "libproc.h"
+#include "probe/probe.h"
 #include "util/scope.h"
 
 void *__real_malloc(size_t size);
@@ -154,6 +156,61 @@ static int build_image(void)
 	return err;
 }
 
+static int add_spots(void *arg, const struct probe *p)
+{
+	*(size_t *)arg += p->nspots;
+	return 0;
+}
+
+/* The spots of a description in this program's file: 0, or what failed. */
+static int match(struct ps_prochandle *P, const char *text, size_t *ret)
+{
+	struct probe_desc d;
+	char err[256];
+	int rc = probe_parse(text, &d, err, sizeof(err));
+
+	if (rc)
+		return rc;
+	rc = probe_match(P, &d, NULL, 0, add_spots, ret, err, sizeof(err));
+	probe_desc_fini(&d);
+	return rc < 0 && rc != -ENOTSUP ? rc : 0; /* returns are not known on any CPU */
+}
+
+/* Either all of them or a failure: fails when some are left out for want of memory. */
+static int match_probes(void)
+{
+	static size_t expected;
+	size_t spots = 0;
+	int err = 0;
+	struct ps_prochandle *P = Pgrab_file("/proc/self/exe", &err);
+
+	if (!P)
+		return failed ? -ENOMEM : -EINVAL;
+	err = match(P, "a.out:ma*:entry", &spots);
+	if (!err)
+		err = match(P, "a.out:[a-m]*:return", &spots);
+	if (!err)
+		err = match(P, "pid$target:a.out:match_probes:", &spots);
+	countdown = 0;
+	if (!expected) {
+		assert_int_equal(match(P, "a.out:ma*:entry", &expected), 0);
+		assert_int_equal(match(P, "a.out:[a-m]*:return", &expected), 0);
+		assert_int_equal(match(P, "pid$target:a.out:match_probes:", &expected),
+				 0);
+		assert_true(expected > 0);
+	}
+	Prelease(P, 0);
+	obj_cache_trim();
+	if (!err)
+		assert_int_equal(spots, expected);
+	return err;
+}
+
+static void probes_without_memory(void **state)
+{
+	run_out(match_probes);
+}
+
 static void procfs_without_memory(void **state)
 {
 	run_out(slurp);
@@ -175,6 +232,7 @@ int main(void)
 		cmocka_unit_test(procfs_without_memory),
 		cmocka_unit_test(obj_without_memory),
 		cmocka_unit_test(image_without_memory),
+		cmocka_unit_test(probes_without_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,7 @@ struct pattern {
 	bool is_glob;     /* for fnmatch(3) */
 	bool is_all;      /* `*` */
 	bool has_cold;    /* it speaks of cold halves */
+	char word[64];    /* what a mangled name must contain; "" anything */
 };
 
 struct pattern names_pattern(const char *text);

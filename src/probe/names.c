@@ -21,15 +21,67 @@ enum {
 
 #define COLD ".cold"
 
+/* --- what mangled names contain ----------------------------------------------------- */
+
+/* Classes of std that have abbreviations of their own (Itanium C++ ABI, 5.1.10), and so
+ * the names of their constructors. */
+static bool is_abbreviated(const char *word)
+{
+	static const char *const words[] = { "allocator", "basic_string",
+					     "string",    "basic_istream",
+					     "istream",   "basic_ostream",
+					     "ostream",   "basic_iostream",
+					     "iostream",  "std" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (!strcmp(word, words[i]))
+			return true;
+	return false;
+}
+
+static bool is_identifier(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || c == '_';
+}
+
+/*
+ * The last identifier of the pattern before template arguments: names are mangled with
+ * their identifiers as they are. Most names are told apart by it without being made
+ * readable, which costs 2 us each.
+ */
+static void find_word(struct pattern *p)
+{
+	size_t end = strcspn(p->text, "<([{\\"), begin;
+
+	if (strstr(p->text, "operator"))
+		return;
+	while (end && !is_identifier(p->text[end - 1]))
+		end--;
+	begin = end;
+	while (begin && is_identifier(p->text[begin - 1]))
+		begin--;
+	if (end - begin >= sizeof(p->word))
+		end = begin + sizeof(p->word) - 1;
+	memcpy(p->word, p->text + begin, end - begin);
+	if (is_abbreviated(p->word))
+		p->word[0] = '\0';
+}
+
 struct pattern names_pattern(const char *text)
 {
-	return (struct pattern){
+	struct pattern p = {
 		.text = text,
 		.is_glob = match_is_glob(text),
 		.is_all = !strcmp(text, "*"),
 		.has_cold = strstr(text, COLD) != NULL,
 	};
+
+	find_word(&p);
+	return p;
 }
+
+/* --- matching ----------------------------------------------------------------------- */
 
 static bool matches(const struct pattern *p, const char *name)
 {
@@ -115,7 +167,8 @@ static bool matches_readable(const struct pattern *p, const char *name)
 {
 	char readable[READABLE];
 
-	if (name[0] != '_' || !name[1] || !strchr("ZRD", name[1]))
+	if (name[0] != '_' || !name[1] || !strchr("ZRD", name[1]) ||
+	    !strstr(name, p->word))
 		return false;
 	if (!pgrab_demangle(name, readable, sizeof(readable)))
 		return false;

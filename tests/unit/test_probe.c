@@ -194,6 +194,21 @@ static void names_match_raw_unversioned_and_readable(void **state)
 		{ "ns::*", "_ZN2ns1fEi", true },
 		{ "_ZN2ns1fEi", "_ZN2ns1fEi", true },
 		{ "f", "_ZN2ns1fEi", false },
+		/* not told apart by a word that is not there as it is */
+		{ "std::string::string", "_ZNSsC1Ev", false },
+		{ "std::basic_string<*>::basic_string", "_ZNSsC1Ev", true },
+		{ "std::vector<int, *>::push_back", "_ZNSt6vectorIiSaIiEE9push_backERKi",
+		  true },
+		{ "*::push_back", "_ZNSt6vectorIiSaIiEE9push_backERKi", true },
+		{ "*::[p]ush*", "_ZNSt6vectorIiSaIiEE9push_backERKi", true },
+		{ "ns::T::operator()", "_ZN2ns1TclEv", true },
+		{ "ns::T::T", "_ZN2ns1TC1Ev", true },
+		{ "ns::T::~T", "_ZN2ns1TD1Ev", true },
+		{ "ns::f<int>", "_ZN2ns1fIiEEvT_", true },
+		{ "(anonymous namespace)::f", "_ZN12_GLOBAL__N_11fEv", true },
+		{ "foo::bar", "_RNvC3foo3bar", true },
+		{ "foo::b?r", "_RNvC3foo3bar", true },
+		{ "desc_r::fib", "_ZN6desc_r3fib17h8f22ac862bbb627eE", true },
 	};
 
 	(void)state;

@@ -96,6 +96,8 @@ static const struct group groups[] = {
 	  { { "a trap of the program's own, wait, CONT", bare_trap, 0, 0 },
 	    { "counted by the keeper, emulated", hold_count, 1.3, 0 },
 	    { "... in a slot", hold_count_leaf, 2, 0 },
+	    { "recorded with registers, emulated", hold_record, 1.5, 0 },
+	    { "... in a slot", hold_record_leaf, 0, 0 },
 	    { "dt_proc_bpcreate, callback", client_hit, 3, 0 } } },
 	{ "breakpoint hit, 8 threads, beside the floor",
 	  5,

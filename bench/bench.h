@@ -46,7 +46,7 @@ measure_f bare_grab, bare_stop_continue, bare_spawn, bare_exec_stop, bare_step_o
 measure_f bare_trap, bare_trap8;
 /* hold.c: this project's client of the keeper, without the layers above it. */
 measure_f hold_grab_release, hold_round_trip, hold_create_kill, hold_hit, hold_leaf;
-measure_f hold_count, hold_count_leaf;
+measure_f hold_count, hold_count_leaf, hold_record, hold_record_leaf;
 /* client.c: the public interface. */
 measure_f client_session, client_grab, client_session_grab;
 measure_f client_create_exec, client_create_preinit, client_create_main;

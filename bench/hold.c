@@ -18,6 +18,7 @@ enum {
 	GRABS = 500,
 	TRIPS = 5000,
 	CREATES = 30,
+	RING = 1 << 20, /* bytes: room for every record */
 	HITS = 3000
 };
 
@@ -116,8 +117,10 @@ static int plant(struct hold *h, pid_t pid, void (*fn)(void), unsigned flags)
 		err = arch_decode(bytes, sizeof(bytes), &insn);
 	if (!err && (flags & HOLD_BKPT_COUNT)) {
 		err = hold_counter_new(h, &counter);
-		flags = HOLD_BKPT_COUNTER(counter);
+		flags |= HOLD_BKPT_COUNTER(counter);
 	}
+	if (!err && (flags & HOLD_BKPT_RECORD))
+		err = hold_records_begin(h, RING, 0, 0);
 	return err ? err : hold_bkpt_set(h, addr, &insn, flags);
 }
 
@@ -153,6 +156,16 @@ double hold_leaf(void)
 double hold_count(void)
 {
 	return hit("--hit", bench_hit, HOLD_BKPT_COUNT);
+}
+
+double hold_record(void)
+{
+	return hit("--hit", bench_hit, HOLD_BKPT_COUNT | HOLD_BKPT_RECORD);
+}
+
+double hold_record_leaf(void)
+{
+	return hit("--leaf", bench_leaf, HOLD_BKPT_COUNT | HOLD_BKPT_RECORD);
 }
 
 double hold_count_leaf(void)

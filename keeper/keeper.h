@@ -184,7 +184,10 @@ struct ring {
 	struct kp_ring *mem; /* shared with the client; NULL none */
 	uint64_t size;       /* bytes of records; the client's word is not taken twice */
 	uint64_t head;       /* bytes written */
-	uint32_t stack;      /* bytes of its stack that a record gets */
+	uint32_t stack;      /* bytes of its stack that a record gets … */
+	uint32_t below;      /* … from so many below the stack pointer on */
+	bool stuck;          /* it was waited for room in vain … */
+	uint64_t stuck_at;   /* … when the client had read so far */
 };
 
 /* An event that the socket did not take. */
@@ -448,8 +451,8 @@ struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
 
 /* --- record.c: hits told through shared memory -------------------------------------- */
 
-/* Takes fd; stack: bytes of it that a record gets. 0 or -errno. */
-int record_share(struct victim *v, int fd, uint64_t stack);
+/* Takes fd; mask: as KP_RECORDS has it. 0 or -errno. */
+int record_share(struct victim *v, int fd, uint64_t mask);
 void record_unshare(struct victim *v);
 void record_hit(struct lwp *l, const struct bkpt *b); /* or counts it as lost */
 

@@ -37,6 +37,7 @@ enum {
 	KP_REGSET_ROOM = 64 << 10, /* bytes of them in one reply */
 	KP_RING_DATA = 4096,       /* where a ring's records begin, bytes */
 	KP_RING_MAX = 64 << 20,    /* bytes of a ring's records at most */
+	KP_RECORD_BELOW = 32,      /* bits of KP_RECORDS' mask below that number */
 };
 
 /* Types of request. */
@@ -82,7 +83,8 @@ enum kp_type {
 	/* kp_capture, with one descriptor: a memfd, sealed against shrinking, that gets
 	 * what kp_capture_head says; with DETACH value 1 as for RELEASE */
 	KP_CAPTURE,
-	/* kp_mask: bytes of its stack that a record gets; with one descriptor: a memfd
+	/* kp_mask: bytes of its stack that a record gets, above KP_RECORD_BELOW bits how
+	 * many below the stack pointer they begin; with one descriptor: a memfd
 	 * with a kp_ring, sealed against shrinking, that the keeper maps until the
 	 * release */
 	KP_RECORDS,
@@ -341,9 +343,10 @@ struct kp_record {
 	uint32_t len;     /* bytes of it all, a multiple of 8 */
 	uint32_t id;      /* index of its counter */
 	int32_t tid;      /* thread id */
-	uint32_t nstack;  /* bytes of stack, from the stack pointer on, that follow */
+	uint32_t nstack;  /* bytes of stack that follow */
 	uint64_t time_ns; /* CLOCK_MONOTONIC */
 	uint64_t addr;    /* of the breakpoint */
+	uint64_t at;      /* address of the stack's first byte here */
 	arch_regs_t regs; /* at it */
 };
 

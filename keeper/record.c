@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Hits told through memory that client and keeper share: who was hit, when, with which
- * registers, and as much of the stack as was asked for. The thread is resumed at once,
- * nobody is waited for; a record that finds no room is counted as lost. The client's
- * half is src/hold/records.c.
+ * registers, and as much of the stack as was asked for. The thread is resumed at once. A
+ * record that finds no room waits a little for the client to make some: a fast victim on
+ * a busy machine is slowed down rather than misrepresented. When that does not help, it
+ * is counted as lost, and nothing waits again until the client has shown life. The
+ * client's half is src/hold/records.c.
  *
  * The client writes to that memory too: of what stands there only `tail` is read, and a
  * tail that makes no sense leaves no room.
@@ -14,10 +16,15 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "keeper/keeper.h"
 #include "util/log.h"
+
+enum {
+	WAIT_NS = 1000000000 /* for room */
+};
 
 static bool power_of_two(uint64_t n)
 {
@@ -55,14 +62,18 @@ static int map_ring(struct ring *r, int fd)
 	return 0;
 }
 
-int record_share(struct victim *v, int fd, uint64_t stack)
+int record_share(struct victim *v, int fd, uint64_t mask)
 {
-	int rc = fd < 0 || v->ring.mem || stack > KP_RING_MAX / 8 ? -EINVAL : 0;
+	uint32_t stack = (uint32_t)mask, below = (uint32_t)(mask >> KP_RECORD_BELOW);
+	bool sane = fd >= 0 && !v->ring.mem && stack <= KP_RING_MAX / 8 && below <= stack;
+	int rc = sane ? 0 : -EINVAL;
 
 	if (!rc)
 		rc = map_ring(&v->ring, fd);
-	if (!rc)
-		v->ring.stack = (uint32_t)stack;
+	if (!rc) {
+		v->ring.stack = stack;
+		v->ring.below = below;
+	}
 	if (fd >= 0)
 		close(fd);
 	return rc;
@@ -97,13 +108,28 @@ static void put(const struct ring *r, uint64_t at, const void *bytes, size_t len
 }
 
 /* As much of the stack as can be read: up to the end of its mapping. How many bytes. */
-static uint32_t put_stack(const struct lwp *l, uint64_t at, uint64_t sp, size_t len)
+static uint32_t put_stack(const struct lwp *l, uint64_t at, uint64_t from)
 {
-	struct iovec local[2], remote = { (void *)(uintptr_t)sp, len };
+	size_t len = l->v->ring.stack;
+	struct iovec local[2], remote = { (void *)(uintptr_t)from, len };
 	unsigned n = pieces(&l->v->ring, at, len, local);
 	ssize_t got = process_vm_readv(l->tid, local, n, &remote, 1, 0);
 
 	return got > 0 ? (uint32_t)got & ~7u : 0;
+}
+
+/* From below the stack pointer, or, at the very end of its mapping, from there. */
+static void add_stack(const struct lwp *l, struct kp_record *rec)
+{
+	const struct ring *r = &l->v->ring;
+	uint64_t sp = arch_reg_get(&rec->regs, arch_native->reg_sp);
+
+	rec->at = sp - r->below;
+	rec->nstack = put_stack(l, r->head + sizeof(*rec), rec->at);
+	if (rec->nstack || !r->below)
+		return;
+	rec->at = sp;
+	rec->nstack = put_stack(l, r->head + sizeof(*rec), sp);
 }
 
 static bool has_room(const struct ring *r, size_t len)
@@ -111,6 +137,23 @@ static bool has_room(const struct ring *r, size_t len)
 	uint64_t used = r->head - __atomic_load_n(&r->mem->tail, __ATOMIC_ACQUIRE);
 
 	return used <= r->size && len <= r->size - used;
+}
+
+/* Waits for room, all victims of this client with us: a second at most, and not at all
+ * when the client has done nothing since that was in vain. */
+static bool make_room(struct ring *r, size_t len)
+{
+	const struct timespec step = { 0, 100000 };
+	uint64_t end = clock_mono() + WAIT_NS, tail;
+
+	tail = __atomic_load_n(&r->mem->tail, __ATOMIC_RELAXED);
+	if (r->stuck && r->stuck_at == tail)
+		return has_room(r, len);
+	while (!has_room(r, len) && clock_mono() < end)
+		nanosleep(&step, NULL);
+	r->stuck = !has_room(r, len);
+	r->stuck_at = __atomic_load_n(&r->mem->tail, __ATOMIC_RELAXED);
+	return !r->stuck;
 }
 
 void record_hit(struct lwp *l, const struct bkpt *b)
@@ -121,15 +164,16 @@ void record_hit(struct lwp *l, const struct bkpt *b)
 
 	if (!r->mem)
 		return;
-	if (!has_room(r, sizeof(rec) + r->stack) || lwp_regs(l, &regs)) {
+	if ((!has_room(r, sizeof(rec) + r->stack) &&
+	     !make_room(r, sizeof(rec) + r->stack)) ||
+	    lwp_regs(l, &regs)) {
 		__atomic_fetch_add(&r->mem->lost, 1, __ATOMIC_RELAXED);
 		return;
 	}
 	rec.time_ns = clock_mono();
 	rec.regs = *regs;
 	if (r->stack)
-		rec.nstack = put_stack(l, r->head + sizeof(rec),
-				       arch_reg_get(regs, arch_native->reg_sp), r->stack);
+		add_stack(l, &rec);
 	rec.len = (uint32_t)sizeof(rec) + rec.nstack;
 	put(r, r->head, &rec, sizeof(rec));
 	r->head += rec.len;

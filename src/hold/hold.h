@@ -293,16 +293,18 @@ struct hold_record {
 	uint64_t time_ns;     /* CLOCK_MONOTONIC */
 	uint64_t addr;        /* of the breakpoint */
 	arch_regs_t regs;     /* at it */
-	const uint8_t *stack; /* from the stack pointer on */
-	size_t nstack;        /* bytes */
+	uint64_t stack_at;    /* address of stack[0] */
+	const uint8_t *stack; /* bytes of it */
+	size_t nstack;        /* how many */
 };
 
 typedef void hold_record_f(void *arg, const struct hold_record *r);
 
 /* Makes room for records (size: bytes, a power of two, to 64 MiB), which get `stack`
- * bytes of their thread's stack each. Once a hold: nothing the second time. -ENOMEM,
- * -EMFILE. */
-int hold_records_begin(struct hold *h, size_t size, size_t stack);
+ * bytes of their thread's stack each, from `below` bytes below its pointer on (what was
+ * popped a moment ago stands there, and a leaf's own). Once a hold: nothing the second
+ * time. -ENOMEM, -EMFILE. */
+int hold_records_begin(struct hold *h, size_t size, size_t stack, size_t below);
 
 /* Takes the records that have come; *ret_lost gets how many found no room, in all. One
  * thread at a time; also while the victim runs, after its end or the keeper's. */

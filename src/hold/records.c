@@ -28,10 +28,10 @@ static int make_ring(size_t size, int *ret_fd)
 }
 
 /* Lock held. */
-static int begin(struct hold *h, size_t size, size_t stack)
+static int begin(struct hold *h, size_t size, size_t stack, size_t below)
 {
 	_cleanup_close_ int fd = -1;
-	struct kp_mask req = { .mask = stack };
+	struct kp_mask req = { .mask = stack | (uint64_t)below << KP_RECORD_BELOW };
 	struct recorder *r = &h->records;
 	size_t room = sizeof(struct kp_record) + stack;
 	struct kp_reply reply;
@@ -59,7 +59,7 @@ static int begin(struct hold *h, size_t size, size_t stack)
 	return 0;
 }
 
-int hold_records_begin(struct hold *h, size_t size, size_t stack)
+int hold_records_begin(struct hold *h, size_t size, size_t stack, size_t below)
 {
 	HOLD_NOCANCEL;
 	int err = 0;
@@ -68,7 +68,7 @@ int hold_records_begin(struct hold *h, size_t size, size_t stack)
 		return -EPIPE;
 	pthread_mutex_lock(&h->lock);
 	if (!h->records.mem)
-		err = begin(h, size, (stack + 7) & ~(size_t)7);
+		err = begin(h, size, (stack + 7) & ~(size_t)7, below);
 	pthread_mutex_unlock(&h->lock);
 	return err;
 }
@@ -92,6 +92,7 @@ static void tell(const struct kp_record *rec, hold_record_f *fn, void *arg)
 		.time_ns = rec->time_ns,
 		.addr = rec->addr,
 		.regs = rec->regs,
+		.stack_at = rec->at,
 		.stack = (const uint8_t *)(rec + 1),
 		.nstack = rec->nstack,
 	};

@@ -257,15 +257,19 @@ static unsigned *users(struct bkpt_want *b, enum use use)
 }
 
 /* Each owner has a reference on the counter: it may outlive the breakpoint (exec). */
-static int begin_use(struct ps_prochandle *P, struct bkpt_want *b, enum use use)
+static int begin_use(struct ps_prochandle *P, struct bkpt_want *b, enum use use,
+		     uint64_t *ret_base)
 {
 	bool first = !b->counts && !b->records;
 	int rc = 0;
 
-	if (first)
+	*ret_base = 0;
+	if (first) {
 		rc = hold_counter_new(P->hold, &b->counter);
-	else
+	} else {
 		hold_counter_ref(P->hold, b->counter);
+		*ret_base = hold_counter(P->hold, b->counter);
+	}
 	if (rc)
 		return rc;
 	if (!(*users(b, use))++ && (use == USE_RECORD || (first && !b->stop && !b->tags)))
@@ -278,7 +282,7 @@ static int begin_use(struct ps_prochandle *P, struct bkpt_want *b, enum use use)
 }
 
 static int use_set(struct ps_prochandle *P, uintptr_t addr, enum use use,
-		   uint32_t *ret_counter)
+		   uint32_t *ret_counter, uint64_t *ret_base)
 {
 	struct bkpt_want *b;
 	int rc;
@@ -286,7 +290,7 @@ static int use_set(struct ps_prochandle *P, uintptr_t addr, enum use use,
 	handle_lock(P);
 	rc = want(P, addr, &b);
 	if (!rc) {
-		rc = begin_use(P, b, use);
+		rc = begin_use(P, b, use, ret_base);
 		*ret_counter = rc ? 0 : b->counter;
 		if (rc && !wanted(b))
 			drop(P, b);
@@ -313,9 +317,10 @@ static void use_clear(struct ps_prochandle *P, uintptr_t addr, enum use use,
 	handle_unlock(P);
 }
 
-int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
+int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter,
+	       uint64_t *ret_base)
 {
-	return use_set(P, addr, USE_COUNT, ret_counter);
+	return use_set(P, addr, USE_COUNT, ret_counter, ret_base);
 }
 
 void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter)
@@ -340,14 +345,15 @@ void Pcounter_drop(struct ps_prochandle *P, uint32_t counter)
 		hold_counter_free(P->hold, counter);
 }
 
-int Precord_begin(struct ps_prochandle *P, size_t size, size_t stack)
+int Precord_begin(struct ps_prochandle *P, size_t size, size_t stack, size_t below)
 {
-	return P->hold ? hold_records_begin(P->hold, size, stack) : -EBADF;
+	return P->hold ? hold_records_begin(P->hold, size, stack, below) : -EBADF;
 }
 
-int Precord_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter)
+int Precord_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter,
+		uint64_t *ret_base)
 {
-	return use_set(P, addr, USE_RECORD, ret_counter);
+	return use_set(P, addr, USE_RECORD, ret_counter, ret_base);
 }
 
 void Precord_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter)

@@ -56,9 +56,11 @@ void Ptag_clear_kernel(struct ps_prochandle *P, uintptr_t addr);
 /*
  * A breakpoint whose hits the keeper counts in *ret_counter, telling nobody, for as long
  * as no Ptag_set() or Psetbkpt() wants the same address: then the hits come as events.
- * Shared as tags are. The caller owns a reference on the counter until Pcount_clear().
+ * Shared as tags are: *ret_base is what it had counted before. The caller owns a
+ * reference on the counter until Pcount_clear().
  */
-int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter);
+int Pcount_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter,
+	       uint64_t *ret_base);
 void Pcount_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter);
 /* Its value; any time, any thread, no lock. */
 uint64_t Pcount(struct ps_prochandle *P, uint32_t counter);
@@ -72,8 +74,9 @@ void Pcounter_drop(struct ps_prochandle *P, uint32_t counter);
  * and counts in *ret_counter; telling nobody unless others want to know of it. Shared and
  * owned as counts are; after Precord_begin() (see hold_records_begin()).
  */
-int Precord_begin(struct ps_prochandle *P, size_t size, size_t stack);
-int Precord_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter);
+int Precord_begin(struct ps_prochandle *P, size_t size, size_t stack, size_t below);
+int Precord_set(struct ps_prochandle *P, uintptr_t addr, uint32_t *ret_counter,
+		uint64_t *ret_base);
 void Precord_clear(struct ps_prochandle *P, uintptr_t addr, uint32_t counter);
 /* What has come, as hold_records_take(). One thread at a time. */
 void Precord_take(struct ps_prochandle *P, hold_record_f *fn, void *arg,
@@ -87,10 +90,16 @@ struct Pcopy {
 	size_t n;                /* how many */
 };
 
-/* The frames of such a copy, innermost first: program counters, at most max. How many;
- * *ret_cut 1: the outermost one is not among them. */
-unsigned Pstack_copied(struct ps_prochandle *P, const struct Pcopy *from, uintptr_t *pcs,
-		       unsigned max, int *ret_cut);
+/* The frames of such a copy, innermost first, in a process that was as `im` has it:
+ * program counters, at most max. How many; *ret_cut 1: the outermost one is not among
+ * them. */
+unsigned Pstack_copied(struct ps_prochandle *P, struct image *im,
+		       const struct Pcopy *from, uintptr_t *pcs, unsigned max,
+		       int *ret_cut);
+
+/* As Pfmt_ustack(), by what was mapped when the snapshot was made. */
+size_t Pfmt_ustack_in(struct image *im, const uintptr_t *pcs, size_t n, char *buf,
+		      size_t size);
 
 /* Which informational events are wanted: HOLD_WANT_*. */
 int Pwant(struct ps_prochandle *P, unsigned mask);

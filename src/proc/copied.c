@@ -62,11 +62,11 @@ static int gather(void *arg, const struct stack_frame *f)
 	return 0;
 }
 
-unsigned Pstack_copied(struct ps_prochandle *P, const struct Pcopy *from, uintptr_t *pcs,
-		       unsigned max, int *ret_cut)
+unsigned Pstack_copied(struct ps_prochandle *P, struct image *im,
+		       const struct Pcopy *from, uintptr_t *pcs, unsigned max,
+		       int *ret_cut)
 {
 	static const struct mem_ops ops = { .read = read_copied };
-	struct image *im = Pimage(P);
 	struct copied c = { P, im, from->at, from->bytes, from->n };
 	struct mem mem = { &ops, &c };
 	struct stack_target t = {
@@ -79,11 +79,10 @@ unsigned Pstack_copied(struct ps_prochandle *P, const struct Pcopy *from, uintpt
 	enum stack_end end = STACK_END_CUT;
 	struct stack_regs regs;
 
-	if (im && t.arch) {
+	if (t.arch) {
 		stack_regs_native(from->regs, &regs);
 		stack_unwind(&t, &regs, gather, &g, &end);
 	}
-	image_unref(im);
 	*ret_cut = end != STACK_END_BASE;
 	return g.n;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proc/control.h"
 #include "proc/handle.h"
 
 /* Text on its way into a caller's buffer. */
@@ -79,23 +80,29 @@ static void leave_place(struct place *p)
 
 /* --- one address ------------------------------------------------------------------ */
 
+static void put_place(struct text *t, const struct place *p, uint64_t addr)
+{
+	uint64_t offset;
+
+	if (!p->named) {
+		put_name(t, p->module ? p->module : "");
+		put_hex(t, p->module ? "`" : "", addr);
+		return;
+	}
+	offset = addr - p->sym.s.sym.st_value;
+	put_name(t, p->module);
+	put_char(t, '`');
+	put_name(t, p->sym.s.name);
+	if (offset)
+		put_hex(t, "+", offset);
+}
+
 /* What is known of `at`, told of addr, which is at or just behind it. */
 static void put_frame(struct text *t, struct ps_prochandle *P, uint64_t addr, uint64_t at)
 {
 	struct place p = find_place(P, at);
-	uint64_t offset;
 
-	if (!p.named) {
-		put_name(t, p.module ? p.module : "");
-		put_hex(t, p.module ? "`" : "", addr);
-	} else {
-		offset = addr - p.sym.s.sym.st_value;
-		put_name(t, p.module);
-		put_char(t, '`');
-		put_name(t, p.sym.s.name);
-		if (offset)
-			put_hex(t, "+", offset);
-	}
+	put_place(t, &p, addr);
 	leave_place(&p);
 }
 
@@ -166,6 +173,25 @@ size_t Pfmt_ustack(struct ps_prochandle *P, const uintptr_t *pcs, size_t n, char
 	for (size_t i = 0; i < n; i++) {
 		put_frame(&t, P, pcs[i],
 			  inside_of(pcs[i], i ? PR_FRAME_RETURN : PR_FRAME_EXACT));
+		put_char(&t, '\n');
+	}
+	return end_text(&t);
+}
+
+size_t Pfmt_ustack_in(struct image *im, const uintptr_t *pcs, size_t n, char *buf,
+		      size_t size)
+{
+	struct text t = { buf, size, 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t at = inside_of(pcs[i], i ? PR_FRAME_RETURN : PR_FRAME_EXACT);
+		struct place p = { .image = im };
+		const struct image_object *o;
+
+		p.named = !image_lookup_addr(im, at, &p.sym);
+		o = p.named ? p.sym.object : image_object_at(im, at);
+		p.module = o ? o->name : NULL;
+		put_place(&t, &p, pcs[i]);
 		put_char(&t, '\n');
 	}
 	return end_text(&t);

@@ -217,11 +217,15 @@ struct setting {
 	const struct kernel_said *said; /* where to */
 };
 
+/* Of several at one instruction the kernel tells the last one that was set first (it
+ * puts a new one at the head of its list, 6.18): an entry comes before a return. */
 static int by_address(const void *a, const void *b)
 {
 	const struct kernel_spot *x = a, *y = b;
 
-	return x->s.addr < y->s.addr ? -1 : x->s.addr > y->s.addr;
+	if (x->s.addr != y->s.addr)
+		return x->s.addr < y->s.addr ? -1 : 1;
+	return (x->s.kind < y->s.kind) - (x->s.kind > y->s.kind);
 }
 
 static int no_memory(const struct setting *g)
@@ -558,19 +562,18 @@ static struct kernel_spot spot_at(struct probe_backend *b, uint32_t index)
 static void tell(const struct draining *d, const struct record_hit *r,
 		 const struct kernel_spot *s)
 {
-	uint32_t cut = s->sunk < r->nstack ? s->sunk : (uint32_t)r->nstack;
 	struct probe_hit hit = { .time_ns = r->time,
 				 .id = s->s.id,
 				 .kind = s->s.kind,
 				 .tid = (pid_t)r->tid,
 				 .addr = s->s.addr,
-				 .stack = (const uint8_t *)(r + 1) + cut,
-				 .nstack = r->nstack - cut };
+				 .stack_at = r->at,
+				 .stack = (const uint8_t *)(r + 1),
+				 .nstack = r->nstack };
 
 	memcpy(&hit.regs, r->regs, sizeof(r->regs));
 	arch_set_pc(&hit.regs, s->s.addr);
-	hit.stack_at = r->regs[RECORD_SP] + s->sunk;
-	arch_reg_set(&hit.regs, arch_native->reg_sp, hit.stack_at);
+	arch_reg_set(&hit.regs, arch_native->reg_sp, r->regs[RECORD_SP] + s->sunk);
 	d->fn(d->arg, &hit);
 }
 

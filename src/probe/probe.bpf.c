@@ -165,6 +165,7 @@ static __always_inline void fill(struct record_hit *hit, const __u64 *ctx, __u64
 #pragma unroll
 	for (int i = 0; i < RECORD_REGS; i++)
 		hit->regs[i] = ctx[i];
+	hit->at = ctx[RECORD_SP];
 	hit->nstack = 0;
 }
 
@@ -239,10 +240,15 @@ int tell_stack(const __u64 *ctx)
 		return 0;
 	}
 	fill(hit, ctx, cookie);
-	if (!bpf_probe_read_user(hit + 1, setup.stack, (void *)sp))
+	hit->at = sp - RECORD_BELOW;
+	if (!bpf_probe_read_user(hit + 1, setup.stack, (void *)hit->at))
 		hit->nstack = setup.stack;
 	else
+		hit->nstack = copy_stack(hit + 1, hit->at);
+	if (!hit->nstack) { /* at the very end of its mapping */
+		hit->at = sp;
 		hit->nstack = copy_stack(hit + 1, sp);
+	}
 	bpf_ringbuf_submit(hit, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -110,17 +110,24 @@ enum probe_want {
 	PROBE_WANT_STACKS, /* each, with bytes of its stack too */
 };
 
+enum {
+	/* bytes below the stack pointer that belong to a stack: a leaf function's own,
+	 * and registers that its end has just popped, where call frame information may
+	 * still look for them */
+	PROBE_RED_ZONE = 128
+};
+
 /* One hit, as a backend tells it. Borrowed during the call. */
 struct probe_hit {
-	uint64_t time_ns;     /* CLOCK_MONOTONIC */
-	uint32_t id;          /* whose */
-	uint32_t kind;        /* enum probe_kind */
-	pid_t tid;            /* thread, in our pid namespace */
-	uint64_t addr;        /* spot */
-	arch_regs_t regs;     /* as they are at the spot's first instruction */
-	uint64_t stack_at;    /* address of stack[0]: the stack pointer */
-	const uint8_t *stack; /* 5 words at least (return address, arguments) if they can
-			       * be read; with WANT_STACKS up to the limit */
+	uint64_t time_ns; /* CLOCK_MONOTONIC */
+	uint32_t id;      /* whose */
+	uint32_t kind;    /* enum probe_kind */
+	pid_t tid;        /* thread, in our pid namespace */
+	uint64_t addr;    /* spot */
+	arch_regs_t regs; /* as they are at the spot's first instruction */
+	/* of stack[0]: the stack pointer, or, with STACKS, PROBE_RED_ZONE below it */
+	uint64_t stack_at;
+	const uint8_t *stack; /* as many as were asked for and can be read */
 	size_t nstack;        /* bytes */
 };
 
@@ -134,7 +141,8 @@ struct probe_ops {
 	const char *name; /* `kernel`, `trap` */
 
 	/*
-	 * Makes ready for a victim. stack: bytes of it wanted with STACKS. 0 or -errno,
+	 * Makes ready for a victim. stack: bytes of it wanted with each event, a multiple
+	 * of 8: 0 none, up to 5 words for arguments, many with STACKS. 0 or -errno,
 	 * with one sentence in err why not (what would have to be allowed).
 	 */
 	int (*open)(struct ps_prochandle *P, enum probe_want want, size_t stack,

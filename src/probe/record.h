@@ -23,6 +23,7 @@ enum {
 	RECORD_RANGES = 1 << 11, /* links at a time */
 	RECORD_JUMPS = 1 << 16,  /* jumps that are looked at */
 	RECORD_WORDS = 8,        /* of the stack, when no more of it is wanted */
+	RECORD_BELOW = 128,      /* bytes below the stack pointer: PROBE_RED_ZONE */
 	RECORD_NONE = 0xff,      /* no register */
 };
 
@@ -84,7 +85,8 @@ struct record_hit {
 	__u32 index;             /* of the spot */
 	__u32 tid;               /* thread */
 	__u64 regs[RECORD_REGS]; /* as the probed instruction found them */
-	__u64 nstack;            /* bytes that are valid behind this */
+	__u64 at;                /* address of the first byte behind this */
+	__u64 nstack;            /* bytes that are valid there */
 };
 
 #endif

@@ -53,7 +53,8 @@ typedef struct dtrace_probe_opts {
 	int backend;  /* DTRACE_PROBE_AUTO … TRAP */
 	int want;     /* DTRACE_PROBE_COUNT … STACKS */
 	size_t stack; /* bytes of a stack copied at each hit; 0: 16 KiB */
-	int zdefs;    /* 1: descriptions that match nothing are no error (-Z) */
+	int nargs; /* arguments of an event; 0: the 6 in registers; 7 to 10 cost more */
+	int zdefs; /* 1: descriptions that match nothing are no error (-Z) */
 } dtrace_probe_opts_t;
 
 /* One probe of one victim. Lent: lives as long as the set. */
@@ -85,9 +86,10 @@ typedef struct dtrace_probe_event {
 	int matched;
 	uint64_t duration_ns; /* from entry to return */
 	const uintptr_t
-		*pcs;  /* STACKS: innermost first; return addresses but the first */
-	unsigned npcs; /* how many; 0 none */
-	int stack_cut; /* 1: there are more frames than could be had */
+		*pcs;      /* STACKS: innermost first; return addresses but the first */
+	unsigned npcs;     /* how many; 0 none */
+	int stack_cut;     /* 1: there are more frames than could be had */
+	const void *where; /* what was mapped then: for dtrace_probe_stack() */
 } dtrace_probe_event_t;
 
 /* Makes an empty set. opts NULL: the defaults. One a session (EALREADY). To be made
@@ -126,6 +128,10 @@ typedef void dtrace_probe_event_f(void *arg, const dtrace_probe_event_t *ev);
  * called often (every 10 ms) while victims run; by one thread at a time. Returns how many
  * hits were lost for want of room since the last call. */
 uint64_t dtrace_probes_read(dtrace_probes_t *set, dtrace_probe_event_f *fn, void *arg);
+
+/* The frames of ev as text, one a line, as Pfmt_ustack(): by what was mapped at the hit,
+ * whatever has become of the process. Like snprintf(3). During the event's call. */
+size_t dtrace_probe_stack(const dtrace_probe_event_t *ev, char *buf, size_t size);
 
 /* The probes of P (a live process, a core, an ELF file) that a description matches,
  * without making any. What fn returned, 0, or -1. */

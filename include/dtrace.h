@@ -37,7 +37,8 @@ enum {
 	EDT_PROCESS,
 	EDT_BADPROC,   /* the handle is not one of this session */
 	EDT_CTLTHREAD, /* no control thread could be made */
-	EDT_BKPT       /* a breakpoint could not be made */
+	EDT_BKPT,      /* a breakpoint could not be made */
+	EDT_PROBE      /* a probe makes no sense, matches nothing, could not be made */
 };
 
 /* --- sessions ---------------------------------------------------------------------- */

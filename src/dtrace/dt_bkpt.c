@@ -41,9 +41,8 @@ static void plant(dt_proc_t *dpr, struct dt_bkpt *bp) TS_REQUIRES(dt_role_bkpts)
 	if (!bp->enabled || bp->planted || bp->dead)
 		return;
 	rc = bp->fn ? Ptag_set(dpr->P, bp->addr)
-		    : Pcount_set(dpr->P, bp->addr, &bp->counter);
+		    : Pcount_set(dpr->P, bp->addr, &bp->counter, &bp->base);
 	bp->planted = !rc;
-	bp->base = rc || bp->fn ? 0 : Pcount(dpr->P, bp->counter);
 	log_at(LOG_CTL, 2, dpr->pid, 0, "breakpoint 0x%lx: %d", (unsigned long)bp->addr,
 	       rc);
 }

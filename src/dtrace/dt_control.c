@@ -239,6 +239,14 @@ static bool over_already(dt_proc_t *dpr)
 	return quit;
 }
 
+static void has_begun(dt_proc_t *dpr)
+{
+	dt_record_lock(dpr);
+	dpr->begun = true;
+	pthread_cond_broadcast(&dpr->cond);
+	dt_record_unlock(dpr);
+}
+
 void *dt_control(void *arg)
 {
 	struct happening h = { .kind = NOTHING };
@@ -246,6 +254,7 @@ void *dt_control(void *arg)
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	begin(dpr);
+	has_begun(dpr);
 	while (!over_already(dpr) && react(dpr, &h))
 		next(dpr, &h);
 	dt_source_end(&dpr->dtp->queue, &dpr->src);

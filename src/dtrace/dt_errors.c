@@ -21,6 +21,7 @@ static const char *const general[] = {
 	[EDT_BADPROC - EDT_BASE] = "Process handle does not belong to this session",
 	[EDT_CTLTHREAD - EDT_BASE] = "Failed to create control thread for process",
 	[EDT_BKPT - EDT_BASE] = "Failed to create breakpoint",
+	[EDT_PROBE - EDT_BASE] = "Failed to create probe",
 };
 
 static const char *general_text(int error)

@@ -80,6 +80,8 @@ static void on_bkpt(dt_proc_t *dpr, const struct hold_event *ev)
 {
 	bool decide = false;
 
+	if (ev->addr == dpr->links.watch)
+		dt_probes_before(dpr);
 	/* Probes for new objects are made in here, before the answer. */
 	if (ev->addr == dpr->links.watch && dt_links_consistent(dpr)) {
 		dt_links_refresh(dpr, ev->flags & HOLD_EVF_QUESTION ? DT_SEEN_IN_TIME
@@ -147,6 +149,7 @@ static void on_exec(dt_proc_t *dpr, const struct hold_event *ev)
 
 	dt_links_flush(dpr);
 	dt_bkpts_exec(dpr);
+	dt_probes_exec(dpr);
 	dt_links_forget(dpr);
 	/* The handle has found that the new program may not be read: one more try. */
 	if (Pstate(dpr->P) == PS_LOST && Preopen(dpr->P)) {

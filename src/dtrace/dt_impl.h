@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "dtprobe.h"
 #include "dtrace.h"
 #include "dtrace/dt_queue.h"
 #include "proc/control.h"
@@ -156,6 +157,7 @@ struct dt_proc {
 	bool evented;                 /* its life is reported */
 	dtrace_objects_f *objects_fn; /* the hook on objects, or NULL */
 	void *objects_arg;            /* for it */
+	dtrace_probes_t *probes;      /* the set whose probes it gets, or NULL */
 	unsigned patience;            /* ms that a question waits; 0 for ever */
 	bool threaded;                /* it has a control thread, to be joined */
 	bool failed;                  /* its create failed: killed whatever its state */
@@ -200,6 +202,8 @@ struct dt_proc {
 		TS_GUARDED_BY(dt_role_record); /* DEAD: as from wait(2); -1 not known */
 
 	int follow TS_GUARDED_BY(dt_role_record); /* DT_FOLLOW_* */
+	bool begun TS_GUARDED_BY(
+		dt_role_record); /* what its beginning needs has been done */
 
 	/* Breakpoints. */
 	pthread_mutex_t bklock;                             /* guards what follows */
@@ -212,10 +216,11 @@ struct dt_proc {
 	enum dt_pos pos; /* how far a created victim is */
 	bool unstopped;  /* grabbed without a stop */
 	bool shown; /* a client has, or had, it parked: may have looked at its maps */
-	struct dt_rdv rdv;     /* the way to main */
-	struct dt_links links; /* link maps */
-	uint64_t now;          /* stamp of the event being handled */
-	bool impatient;        /* its questions wait no longer than `patience` */
+	struct dt_rdv rdv;         /* the way to main */
+	struct dt_links links;     /* link maps */
+	struct dt_pvictim *probed; /* its part in `probes`; NULL none yet */
+	uint64_t now;              /* stamp of the event being handled */
+	bool impatient;            /* its questions wait no longer than `patience` */
 };
 
 /* Host threads may be cancelled in any wait: not in the middle of our work. Scope
@@ -286,6 +291,7 @@ struct dtrace_hdl {
 	void *ev_arg TS_GUARDED_BY(dt_role_session);           /* for ev_fn */
 	dtrace_objects_f *objects_fn TS_GUARDED_BY(dt_role_session); /* hook on objects */
 	void *objects_arg TS_GUARDED_BY(dt_role_session);            /* for objects_fn */
+	dtrace_probes_t *probes TS_GUARDED_BY(dt_role_session); /* its set, or NULL */
 	unsigned patience TS_GUARDED_BY(dt_role_session); /* option: ms, 0 for ever */
 	dtrace_follow_f *
 		follow_fn TS_GUARDED_BY(dt_role_session);  /* decides; NULL: yes */
@@ -461,10 +467,15 @@ void dt_links_early(
 	dt_proc_t *dpr); /* at exec: notes what is mapped; static: reports it */
 /* Reads and reports; true: the lists are consistent. */
 bool dt_links_refresh(dt_proc_t *dpr, enum dt_seen seen);
+/* True when objects are told before the victim runs on. */
+static inline bool dt_objects_wanted(const dt_proc_t *dpr)
+{
+	return dpr->objects_fn || dpr->probes;
+}
 /* True when somebody is told of its objects. */
 static inline bool dt_links_matter(const dt_proc_t *dpr)
 {
-	return dpr->evented || dpr->objects_fn;
+	return dpr->evented || dt_objects_wanted(dpr);
 }
 bool dt_links_consistent(dt_proc_t *dpr); /* the state alone */
 bool dt_links_static(dt_proc_t *dpr);     /* no dynamic linker at all */
@@ -482,6 +493,16 @@ void dt_objects_senseless(dt_proc_t *dpr);
 /* The question ev, for which the hook may have been called, has its answer. */
 void dt_objects_answered(dt_proc_t *dpr, const struct hold_event *ev);
 void dt_objects_fini(dt_proc_t *dpr);
+
+/* dt_probe_make.c: probes where objects come and go. The control thread's. */
+void dt_probes_objects(dt_proc_t *dpr, const dtrace_objects_t *what);
+void dt_probes_before(dt_proc_t *dpr);
+void dt_probes_unmapped(dt_proc_t *dpr, uint64_t start, uint64_t end);
+void dt_probes_exec(dt_proc_t *dpr);
+/* The record ends: nobody finds it by its probes any more; and, when all who had have
+ * left, what they counted and told is taken out of it. */
+void dt_probes_leave(dt_proc_t *dpr);
+void dt_probes_part(dt_proc_t *dpr);
 
 /* dt_bkpt.c */
 void dt_bkpts_plant(dt_proc_t *dpr); /* those that are enabled and not planted */

@@ -183,8 +183,10 @@ static void gone(void *arg, const struct rtld_object *obj)
 	size_t i = find(known, o.link_map, &o);
 	const char *path = i < known->n ? known->v[i].path : obj->name;
 
-	if (i < known->n)
+	if (i < known->n) {
 		dt_bkpts_unmapped(c->dpr, known->v[i].start, known->v[i].end);
+		dt_probes_unmapped(c->dpr, known->v[i].start, known->v[i].end);
+	}
 	tell(c->dpr, DT_PROC_EV_DLCLOSE, &o, path);
 	dt_objects_gone(c->dpr, &o, path);
 	if (i < known->n)

@@ -40,8 +40,8 @@ static void add(dt_proc_t *dpr, struct dt_told *l, const struct dt_object *o, ch
 	size_t room = l->room ? l->room * 2 : 16;
 	dtrace_object_t *v;
 
-	if (!dpr->objects_fn || !path) {
-		dpr->links.short_of = dpr->links.short_of || dpr->objects_fn;
+	if (!path) {
+		dpr->links.short_of = true;
 		free(path);
 		return;
 	}
@@ -60,13 +60,13 @@ static void add(dt_proc_t *dpr, struct dt_told *l, const struct dt_object *o, ch
 
 void dt_objects_came(dt_proc_t *dpr, const struct dt_object *o, const char *path)
 {
-	if (dpr->objects_fn)
+	if (dt_objects_wanted(dpr))
 		add(dpr, &dpr->links.came, o, strdup(path));
 }
 
 void dt_objects_gone(dt_proc_t *dpr, const struct dt_object *o, const char *path)
 {
-	if (dpr->objects_fn)
+	if (dt_objects_wanted(dpr))
 		add(dpr, &dpr->links.gone, o, strdup(path));
 }
 
@@ -105,8 +105,11 @@ static void call(dt_proc_t *dpr, int missed)
 		.ngone = dpr->links.gone.n,
 	};
 	char text[192];
-	int err = dpr->objects_fn(dpr->dtp, dpr->P, &what, dpr->objects_arg);
+	int err = 0;
 
+	if (dpr->objects_fn)
+		err = dpr->objects_fn(dpr->dtp, dpr->P, &what, dpr->objects_arg);
+	dt_probes_objects(dpr, &what);
 	if (!err)
 		return;
 	snprintf(text, sizeof(text), "failed to make probes in new objects: %s",
@@ -119,7 +122,7 @@ void dt_objects_tell(dt_proc_t *dpr, enum dt_seen seen)
 	struct dt_links *l = &dpr->links;
 
 	l->senseless = false;
-	if (!dpr->objects_fn)
+	if (!dt_objects_wanted(dpr))
 		return;
 	if (l->short_of)
 		complain(dpr, "out of memory: not every new object has been looked at");
@@ -133,7 +136,7 @@ void dt_objects_tell(dt_proc_t *dpr, enum dt_seen seen)
 
 void dt_objects_senseless(dt_proc_t *dpr)
 {
-	if (dpr->objects_fn && !dpr->links.senseless)
+	if (dt_objects_wanted(dpr) && !dpr->links.senseless)
 		complain(dpr, "its link maps make no sense: new objects may not have "
 			      "been looked at");
 	dpr->links.senseless = true;

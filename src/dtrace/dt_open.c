@@ -42,8 +42,8 @@
  * in poll(); each record is ended as by its last release (dt_record_destroy), which joins
  * the thread.
  *
- * Not done here: probes (they hook into dt_events.c, before a question about a new object
- * is answered), and following forked children.
+ * Probes (dt_probe*.c) come in where objects are told of, before a question about a new
+ * one is answered.
  */
 #include <errno.h>
 #include <stdlib.h>

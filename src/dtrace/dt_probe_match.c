@@ -59,11 +59,12 @@ int dtrace_probes_match(dtrace_hdl_t *dtp, struct ps_prochandle *P,
 	int rc = probe_parse(description, &d, text, sizeof(text));
 
 	if (rc)
-		return dt_fail(dtp, -rc, "%s", text);
+		return dt_fail(dtp, rc == -ENOMEM ? EDT_NOMEM : EDT_PROBE, "%s", text);
 	if (is_meant(&d, P))
 		rc = probe_match(P, &d, NULL, 0, tell, &l, text, sizeof(text));
 	probe_desc_fini(&d);
 	if (l.ended)
 		return l.ended;
-	return rc < 0 ? dt_fail(dtp, -rc, "%s", text) : 0;
+	return rc < 0 ? dt_fail(dtp, rc == -ENOMEM ? EDT_NOMEM : EDT_PROBE, "%s", text)
+		      : 0;
 }

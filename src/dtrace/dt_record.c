@@ -254,7 +254,9 @@ void dt_record_destroy(dt_proc_t *dpr)
 	DT_NOCANCEL;
 
 	stop_thread(dpr);
+	dt_probes_leave(dpr);
 	await_users(dpr);
+	dt_probes_part(dpr);
 	dt_source_remove(&dpr->dtp->queue, &dpr->src);
 	dt_links_fini(dpr);
 	dt_bkpts_fini(dpr);

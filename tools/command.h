@@ -27,6 +27,9 @@ struct command {
 
 extern const struct command command_run;
 extern const struct command command_watch;
+extern const struct command command_trace;
+extern const struct command command_count;
+extern const struct command command_time;
 extern const struct command command_stack;
 extern const struct command command_maps;
 extern const struct command command_libs;

@@ -32,10 +32,10 @@
 #include "output.h"
 
 static const struct command *const commands[] = {
-	&command_run,  &command_watch, &command_stack,  &command_threads,
-	&command_maps, &command_libs,  &command_syms,   &command_args,
-	&command_env,  &command_cred,  &command_stop,   &command_cont,
-	&command_wait, &command_core,  &command_doctor, &command_probes,
+	&command_run,    &command_watch, &command_trace,   &command_count,  &command_time,
+	&command_probes, &command_stack, &command_threads, &command_maps,   &command_libs,
+	&command_syms,   &command_args,  &command_env,     &command_cred,   &command_stop,
+	&command_cont,   &command_wait,  &command_core,    &command_doctor,
 };
 
 enum {

@@ -35,6 +35,7 @@
 
 static int failure;                /* errno of the first failed write, 0 none */
 static bool quiet;                 /* -q */
+static FILE *sink;                 /* where data goes; NULL stdout */
 static bool coloured;              /* stdout is a terminal that wants colour */
 static char out_buffer[64 * 1024]; /* stdout's */
 
@@ -73,6 +74,23 @@ void output_init(void)
 	coloured = want_colour();
 }
 
+bool output_to(const char *file)
+{
+	FILE *f = fopen(file, "we");
+
+	if (!f)
+		return false;
+	setvbuf(f, NULL, _IOFBF, sizeof(out_buffer));
+	sink = f;
+	coloured = false;
+	return true;
+}
+
+static FILE *out(void)
+{
+	return sink ? sink : stdout;
+}
+
 void output_quiet(void)
 {
 	quiet = true;
@@ -91,7 +109,7 @@ void output(const char *fmt, ...)
 	if (failure)
 		return;
 	va_start(ap, fmt);
-	note_failure(vprintf(fmt, ap) < 0);
+	note_failure(vfprintf(out(), fmt, ap) < 0);
 	va_end(ap);
 }
 
@@ -102,7 +120,7 @@ void output_escaped_bytes(const char *bytes, size_t len)
 	while (len > 0 && !failure) {
 		size_t took = text_escape(bytes, len, one);
 
-		note_failure(fputs(one, stdout) < 0);
+		note_failure(fputs(one, out()) < 0);
 		bytes += took;
 		len -= took;
 	}
@@ -116,7 +134,7 @@ void output_escaped(const char *text)
 void output_flush(void)
 {
 	if (!failure)
-		note_failure(fflush(stdout) != 0);
+		note_failure(fflush(out()) != 0);
 }
 
 bool output_failed(void)

@@ -12,6 +12,10 @@
 /* Before anything else: standard descriptors, SIGPIPE, buffers, colour. */
 void output_init(void);
 
+/* Data goes to this file from now on, which is made anew; a created command's stdout is
+ * still ours. False with errno. */
+bool output_to(const char *file);
+
 /* Drops notices (-q); failures are still told. */
 void output_quiet(void);
 

@@ -195,6 +195,8 @@ static void settle(struct search *s)
 		if (functions_at(s->t, one.addr, &canonical) &&
 		    canonical.addr == one.addr)
 			one = canonical;
+		else if (s->pattern.is_glob && functions_begins(s->t, one.addr))
+			continue; /* `memcpy_ifunc`, which is memcpy's chooser */
 		if (!one.size)
 			one.size = guess_size(s->t, one.addr);
 		f->v[n++] = one;

@@ -19,15 +19,17 @@ def run(*command):
 
 def read_functions(path):
     """{address: {size of each symbol there}}"""
-    found = {}
+    found, choosers = {}, set()
     for table in ("-s", "--dyn-syms"):
         for line in run("readelf", "-W", table, path):
             field = line.split()
+            if len(field) > 7 and field[3] == "IFUNC":
+                choosers.add(int(field[1], 16))
             if len(field) < 8 or field[3] != "FUNC" or field[6] in ("UND", "ABS") or LEFT_OUT.search(field[7]):
                 continue
             if int(field[2], 0):
                 found.setdefault(int(field[1], 16), set()).add(int(field[2], 0))
-    return found
+    return {address: sizes for address, sizes in found.items() if address not in choosers}
 
 
 def read_instructions(path):

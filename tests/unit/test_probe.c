@@ -546,6 +546,7 @@ static void what_is_chosen_from(void **state)
 	CODE(&k, 0x30, "\xc3");
 	CODE(&k, 0x40, "\x90\xc3");
 	add(&k, "chosen", 0, 20, GLOBAL(STT_GNU_IFUNC));
+	add(&k, "chosen_by", 0, 20, LOCAL(STT_FUNC)); /* the same as a function */
 	add(&k, "fast", 0x20, 2, LOCAL(STT_FUNC));
 	add(&k, "slow", 0x30, 1, LOCAL(STT_FUNC));
 	add(&k, "other", 0x40, 2, LOCAL(STT_FUNC));
@@ -553,6 +554,7 @@ static void what_is_chosen_from(void **state)
 	assert_string_equal(match(&k, "a.out:chosen:return"),
 			    "fast:return 21; slow:return 30; ");
 	assert_string_equal(match(&k, "a.out:chos*"), "fast:entry 20; slow:entry 30; ");
+	assert_string_equal(match(&k, "a.out:chosen_by"), "chosen_by:entry 0; ");
 	assert_string_equal(match(&k, "a.out::entry"),
 			    "fast:entry 20; slow:entry 30; other:entry 40; ");
 }

@@ -356,14 +356,35 @@ static int enter(struct probe_backend *b, const struct kernel_spot *s)
 	return err ? err : (int)index;
 }
 
+/* The byte at `at`, traps and all. False: it cannot be read. */
+static bool read_byte(struct probe_backend *b, uint64_t at, uint8_t *ret)
+{
+	struct mem_live live;
+	struct mem m;
+	int err;
+
+	mem_live_init(&live, b->pid);
+	m = mem_live(&live);
+	err = mem_read_all(&m, at, ret, 1);
+	mem_live_fini(&live);
+	return !err;
+}
+
+/* Is there a trap of ours? A uprobe would swallow its hits, and lift it at its end. */
+static bool is_trapped(struct probe_backend *b, uint64_t at)
+{
+	uint8_t byte, own;
+
+	return read_byte(b, at, &byte) && byte == INT3 && Pread(b->P, &own, 1, at) == 1 &&
+	       own != INT3;
+}
+
 /* Has the kernel put it there? What cannot be read is not doubted. */
 static bool is_planted(struct probe_backend *b, uint64_t at)
 {
 	uint8_t byte;
 
-	if (Pread(b->P, &byte, 1, at) != 1)
-		return true;
-	return byte == INT3 || byte == CALL;
+	return !read_byte(b, at, &byte) || byte == INT3 || byte == CALL;
 }
 
 static int check_planted(const struct setting *g, size_t i, size_t n)
@@ -397,6 +418,10 @@ static int place_group(struct setting *g, const struct kernel_text *t, size_t i,
 			return err;
 		if (s->never)
 			continue;
+		if (is_trapped(g->b, s->at))
+			return kernel_say(g->said, -EBUSY,
+					  "there is a breakpoint of ours at %#llx",
+					  (unsigned long long)s->at);
 		index = enter(g->b, s);
 		if (index < 0)
 			return no_memory(g);
@@ -484,6 +509,14 @@ static int keep(struct setting *g)
 	return 0;
 }
 
+/* Whoever watches them otherwise now must not meet uprobes. */
+static void undo(struct setting *g)
+{
+	for (size_t i = 0; i < g->nmade; i++)
+		kernel_link_drop(&g->b->links, &g->made[i]);
+	kernel_links_wait(&g->b->links);
+}
+
 static int kernel_set(struct probe_backend *b, const struct probe_spot *spots, size_t n,
 		      char *err, size_t size)
 {
@@ -503,8 +536,8 @@ static int kernel_set(struct probe_backend *b, const struct probe_spot *spots, s
 	}
 	if (!rc)
 		rc = keep(&g);
-	for (size_t i = 0; rc && i < g.nmade; i++)
-		kernel_link_drop(&b->links, &g.made[i]);
+	if (rc)
+		undo(&g);
 	end(&g);
 	return rc;
 }

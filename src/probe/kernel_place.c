@@ -92,12 +92,15 @@ static bool is_mistaken(uint8_t op)
 	       (op & 0xf0) == 0x70 || memchr(refused, op, sizeof(refused));
 }
 
-/* Must it have no uprobe? */
+/* Must it have no uprobe? A system call would be made from the copy, which some return to
+ * late or elsewhere. */
 static bool is_refused(const struct arch_insn *insn)
 {
 	unsigned i = find_opcode(insn), v = vector_opcode(insn);
 	uint8_t op = insn->bytes[i];
 
+	if (insn->is_syscall)
+		return true;
 	if (v)
 		return op == 0x8f || is_mistaken(insn->bytes[v]);
 	if (op != 0x0f && memchr(refused, op, sizeof(refused)))

@@ -18,7 +18,8 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 enum {
 	PAGE = 4096,
-	PIECES = 18, /* of the stack: pages at most, with both ends */
+	PIECE = 1024, /* of the stack, bytes; none crosses a page */
+	PIECES = 66,  /* at most, with both ends */
 };
 
 const volatile struct record_setup setup;
@@ -204,19 +205,19 @@ int tell_hit(const __u64 *ctx)
 	return 0;
 }
 
-/* Page by page from sp on, until one cannot be read: bytes. `to` has room for setup.stack
- * bytes and a page. */
+/* Piece by piece from sp on, until one cannot be read: bytes. `to` has room for
+ * setup.stack bytes and a piece, which the verifier asks for. */
 static __always_inline __u64 copy_stack(void *to, __u64 sp)
 {
 	__u64 done = 0;
 
 	for (int i = 0; i < PIECES && done < setup.stack; i++) {
-		__u64 n = PAGE - ((sp + done) & (PAGE - 1));
+		__u64 n = PIECE - ((sp + done) & (PIECE - 1));
 
 		if (n > setup.stack - done)
 			n = setup.stack - done;
 		barrier_var(n); /* let the verifier see the bound that follows */
-		if (n > PAGE || bpf_probe_read_user(to + done, n, (void *)(sp + done)))
+		if (n > PIECE || bpf_probe_read_user(to + done, n, (void *)(sp + done)))
 			break;
 		done += n;
 	}
@@ -234,7 +235,7 @@ int tell_stack(const __u64 *ctx)
 	if (!fires(ctx, cookie))
 		return 0;
 	count(cookie);
-	hit = bpf_ringbuf_reserve(&ring, sizeof(*hit) + setup.stack + PAGE, 0);
+	hit = bpf_ringbuf_reserve(&ring, sizeof(*hit) + setup.stack + PIECE, 0);
 	if (!hit) {
 		add_one(&lost, 0);
 		return 0;

@@ -871,6 +871,33 @@ static void what_cannot_be_watched(void)
 	close_backend(&w);
 }
 
+/* Breaks when a uprobe is put where a trap of ours is: it would swallow the trap's hits,
+ * and lift it in the end. */
+static void a_breakpoint_is_in_the_way(void)
+{
+	const struct probe_spot spot = { .addr = at(f_push) };
+	struct watched w = { .pid = start(be_threads) };
+	unsigned long saved;
+	int err;
+
+	w.P = Pgrab(w.pid, 0, &err);
+	assert_non_null(w.P);
+	if (probe_kernel.open(w.P, PROBE_WANT_COUNT, 0, &w.b, w.err, sizeof(w.err))) {
+		Prelease(w.P, PRELEASE_KILL);
+		waitpid(w.pid, NULL, 0);
+		harness_skip("%s", w.err);
+	}
+	assert_int_equal(Psetbkpt(w.P, at(f_push), &saved), 0);
+	assert_int_equal(probe_kernel.set(w.b, &spot, 1, w.err, sizeof(w.err)), -EBUSY);
+	printf("# %s\n", w.err);
+	assert_int_equal(first_byte(w.pid, f_push), 0xcc);
+	assert_int_equal(Pdelbkpt(w.P, at(f_push), saved), 0);
+	set_spots(&w, &spot, 1);
+	probe_kernel.close(w.b);
+	Prelease(w.P, 0);
+	finish(w.pid);
+}
+
 static const struct harness_test tests[] = {
 	TEST(every_call_is_counted),
 	TEST(entries_land_where_it_is_cheap),
@@ -885,6 +912,7 @@ static const struct harness_test tests[] = {
 	TEST_IN(nothing_outlives_its_holder, 120),
 	TEST(refused_by_the_system),
 	TEST(what_cannot_be_watched),
+	TEST(a_breakpoint_is_in_the_way),
 	TEST_END,
 };
 

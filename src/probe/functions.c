@@ -197,7 +197,7 @@ static void settle(struct search *s)
 			one = canonical;
 		else if (s->pattern.is_glob && functions_begins(s->t, one.addr))
 			continue; /* `memcpy_ifunc`, which is memcpy's chooser */
-		if (!one.size)
+		if (!one.size || one.addr + one.size < one.addr)
 			one.size = guess_size(s->t, one.addr);
 		f->v[n++] = one;
 	}

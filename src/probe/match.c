@@ -54,6 +54,7 @@ struct matching {
 	struct spots spots;         /* of the function at hand */
 };
 
+/* The first complaint stays. */
 __attribute__((format(printf, 2, 3))) static void complain(struct matching *m,
 							   const char *fmt, ...)
 {
@@ -65,6 +66,12 @@ __attribute__((format(printf, 2, 3))) static void complain(struct matching *m,
 	va_start(args, fmt);
 	vsnprintf(m->err, m->size, fmt, args);
 	va_end(args);
+}
+
+/* Something is wrong with a function: is it to be said? */
+static bool is_exact(const struct matching *m)
+{
+	return !match_is_glob(m->d->function) && !match_is_glob(m->d->module);
 }
 
 static struct wanted want(const char *name)
@@ -138,9 +145,14 @@ static int match_returns(struct matching *m, const struct function *f)
 {
 	int rc = returns_find(&m->text, f, &m->spots);
 
-	if (rc || !m->spots.n)
-		return rc;
-	return tell(m, PROBE_RETURN, f, m->spots.v, m->spots.n);
+	if (!rc && m->spots.n)
+		return tell(m, PROBE_RETURN, f, m->spots.v, m->spots.n);
+	if (!rc && is_exact(m) && m->spots.cut)
+		complain(m, "function '%s' is not code from offset 0x%llx on",
+			 m->d->function, (unsigned long long)m->spots.cut_at);
+	else if (!rc && is_exact(m))
+		complain(m, "function '%s' never returns", m->d->function);
+	return rc;
 }
 
 static int match_glob(struct matching *m, const struct function *f)
@@ -165,15 +177,16 @@ static int match_offset_in(struct matching *m, const struct function *f)
 	int rc;
 
 	if (m->want.offset >= f->size) {
-		complain(m, "offset 0x%llx outside of function '%s'", offset,
-			 m->d->function);
+		if (is_exact(m))
+			complain(m, "offset 0x%llx outside of function '%s'", offset,
+				 m->d->function);
 		return 0;
 	}
 	rc = returns_instructions(&m->text, f, &m->spots);
 	for (size_t i = 0; i < m->spots.n && !rc; i++)
 		if (m->spots.v[i].addr == addr)
 			return tell(m, PROBE_OFFSET, f, &m->spots.v[i], 1);
-	if (!rc)
+	if (!rc && is_exact(m))
 		complain(m, "offset 0x%llx is not aligned on an instruction", offset);
 	return rc;
 }
@@ -235,14 +248,20 @@ static int match_functions(struct matching *m)
 	struct functions found = { 0 };
 	int rc = functions_find(&m->text, m->d->function, &found);
 
-	if (!rc && !found.n && !match_is_glob(m->d->function) &&
-	    !match_is_glob(m->d->module))
+	if (!rc && !found.n && is_exact(m))
 		complain(m, "failed to lookup '%s' in module '%s'", m->d->function,
 			 m->d->module);
 	for (size_t i = 0; i < found.n && !rc; i++)
 		rc = match_function(m, &found.v[i]);
 	functions_fini(&found);
 	return rc;
+}
+
+static void complain_module(struct matching *m, const char *what,
+			    const struct image_object *o)
+{
+	if (!match_is_glob(m->d->module))
+		complain(m, "module '%s' %s", o->name, what);
 }
 
 static int match_object(struct matching *m, const struct image_object *o)
@@ -252,9 +271,9 @@ static int match_object(struct matching *m, const struct image_object *o)
 	if (rc == -ENOMEM)
 		return rc;
 	if (rc)
-		complain(m, "failed to read module '%s': %s", o->name, strerror(-rc));
+		complain_module(m, "cannot be read", o);
 	else if (!is_native(m->text.file))
-		complain(m, "module '%s' is not code of this CPU", o->name);
+		complain_module(m, "is not code of this CPU", o);
 	else if (!strcmp(m->d->function, MATCH_ABSOLUTE))
 		rc = match_absolute(m);
 	else

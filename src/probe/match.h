@@ -132,6 +132,7 @@ struct spots {
 	struct probe_spot *v; /* owned */
 	size_t n, room;       /* how many, for how many */
 	bool cut;             /* some code made no sense: there may be others */
+	uint64_t cut_at;      /* … the first of it, from the function's start */
 };
 
 /* Its returns, instead of what was there. 0 or -errno. */

@@ -268,6 +268,8 @@ static int walk_part(struct walk *w)
 		return rc;
 	log_at(LOG_PROC, 1, 0, 0, "no instruction at 0x%llx of %s",
 	       (unsigned long long)addr, w->t->o->name);
+	if (!w->spots->cut)
+		w->spots->cut_at = addr - w->part[0].lo;
 	w->spots->cut = true;
 	return 0;
 }

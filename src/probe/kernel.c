@@ -217,14 +217,21 @@ struct setting {
 	const struct kernel_said *said; /* where to */
 };
 
-/* Of several at one instruction the kernel tells the last one that was set first (it
- * puts a new one at the head of its list, 6.18): an entry comes before a return. */
 static int by_address(const void *a, const void *b)
 {
 	const struct kernel_spot *x = a, *y = b;
 
-	if (x->s.addr != y->s.addr)
-		return x->s.addr < y->s.addr ? -1 : 1;
+	return x->s.addr < y->s.addr ? -1 : x->s.addr > y->s.addr;
+}
+
+/* Of several at one instruction the kernel tells the last one that was set first (it
+ * puts a new one at the head of its list, 6.18): an entry comes before a return. */
+static int by_place(const void *a, const void *b)
+{
+	const struct kernel_spot *x = a, *y = b;
+
+	if (x->at != y->at)
+		return x->at < y->at ? -1 : 1;
 	return (x->s.kind < y->s.kind) - (x->s.kind > y->s.kind);
 }
 
@@ -404,28 +411,39 @@ static int say_link(const struct setting *g, int err, const struct procfs_map *m
 				      : strerror(-err));
 }
 
-/* Places spots[i..i+n) and fills the arrays for the link: how many are to be there, or
- * -errno. */
-static int place_group(struct setting *g, const struct kernel_text *t, size_t i, size_t n,
-		       uint32_t range)
+/* Places v[0..n), in the order in which the kernel is to be told of them. */
+static int place_group(struct setting *g, const struct kernel_text *t,
+		       struct kernel_spot *v, size_t n)
 {
-	int used = 0;
-
-	for (struct kernel_spot *s = g->spots + i; s < g->spots + i + n; s++) {
-		int err = kernel_place(t, s, g->said), index;
+	for (struct kernel_spot *s = v; s < v + n; s++) {
+		int err = kernel_place(t, s, g->said);
 
 		if (err)
 			return err;
-		if (s->never)
-			continue;
-		if (is_trapped(g->b, s->at))
+		if (!s->never && is_trapped(g->b, s->at))
 			return kernel_say(g->said, -EBUSY,
 					  "there is a breakpoint of ours at %#llx",
 					  (unsigned long long)s->at);
+	}
+	qsort(v, n, sizeof(*v), by_place);
+	return 0;
+}
+
+/* Fills the arrays for the link: how many are to be there, or -errno. */
+static int enter_group(struct setting *g, uint64_t bias, const struct kernel_spot *v,
+		       size_t n, uint32_t range)
+{
+	int used = 0;
+
+	for (const struct kernel_spot *s = v; s < v + n; s++) {
+		int index;
+
+		if (s->never)
+			continue;
 		index = enter(g->b, s);
 		if (index < 0)
 			return no_memory(g);
-		g->offsets[used] = s->at - t->bias;
+		g->offsets[used] = s->at - bias;
 		g->cookies[used++] = make_cookie(s, (size_t)index, range);
 	}
 	return used;
@@ -438,9 +456,11 @@ static int link_group(struct setting *g, size_t i, size_t n, const struct procfs
 	struct kernel_link *link = &g->made[g->nmade - 1];
 	const struct kernel_text t = { b->P, fd, m->start - m->offset, link->hi,
 				       b->wanted.want };
-	int used = place_group(g, &t, i, n, link->range);
+	int used = place_group(g, &t, g->spots + i, n);
 	char path[32];
 
+	if (!used)
+		used = enter_group(g, t.bias, g->spots + i, n, link->range);
 	if (used <= 0)
 		return used;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);

@@ -58,6 +58,8 @@ FUNCTION(f_ret, "ret");
 FUNCTION(f_tail, "ret");
 FUNCTION(f_locked, "lock incl -16(%rsp)\n\tret");
 FUNCTION(f_vector, "vpor %xmm1, %xmm1, %xmm0\n\tret");
+FUNCTION(f_both, "xor %eax, %eax\n\t.globl f_both_end\nf_both_end:\tjmp f_tail");
+void f_both_end(void);
 FUNCTION(f_cmp, "cmp %rsi, %rdi\n\tje 1f\n1:\tret");
 
 /* Leave by a jump when the call's number is odd, and are done within else. */
@@ -280,6 +282,18 @@ static void check_counts(struct watched *w, int rounds)
 	for (uint32_t i = 0; i < NFUNCTIONS; i++)
 		assert_int_equal(count_of(w, i), rounds * NTHREADS * (board->calls - i));
 	assert_int_equal(count_of(w, NFUNCTIONS), rounds * NTHREADS * (DEPTH + 1));
+}
+
+static void be_both(void)
+{
+	atomic_fetch_add(&board->ready, 1);
+	while (!atomic_load(&board->go))
+		usleep(200);
+	for (long i = 0; i < CALLS; i++)
+		f_both(0, i);
+	atomic_fetch_add(&board->done, 1);
+	while (!atomic_load(&board->quit))
+		usleep(200);
 }
 
 static int first_byte(pid_t pid, const void *fn)
@@ -530,6 +544,37 @@ static void every_call_is_told(void)
 	struct told told = { .least = 5 * sizeof(uint64_t) };
 
 	listen_to(PROBE_WANT_EVENTS, &told);
+}
+
+/* Entries and ends of f_both, told by turns. */
+static void hear_both(void *arg, const struct probe_hit *h)
+{
+	struct told *told = arg;
+
+	expect(h->kind == (told->hits[0]++ & 1 ? PROBE_RETURN : PROBE_ENTRY));
+}
+
+/* The entry is watched where the function ends. Breaks when the end is told first. */
+static void entries_come_before_ends(void)
+{
+	const struct probe_spot spots[] = {
+		{ .addr = at(f_both_end), .id = 1, .kind = PROBE_RETURN },
+		{ .addr = at(f_both), .id = 0 },
+	};
+	struct told told = { 0 };
+	struct watched w;
+	uint64_t lost;
+
+	watch_victim(&w, be_both, PROBE_WANT_EVENTS);
+	set_spots(&w, spots, 2);
+	assert_int_equal(first_byte(w.pid, f_both), *(const uint8_t *)f_both);
+	play(1);
+	probe_kernel.drain(w.b, hear_both, &told, &lost);
+	if (told.wrong)
+		fail_msg("line %d of this file was not so", told.wrong);
+	assert_int_equal(told.hits[0], 2 * CALLS);
+	finish(w.pid);
+	close_backend(&w);
 }
 
 /* Calls f_cmp() with `left` bytes of a stack behind its return address, and nothing
@@ -910,21 +955,14 @@ static void a_breakpoint_is_in_the_way(void)
 }
 
 static const struct harness_test tests[] = {
-	TEST(every_call_is_counted),
-	TEST(entries_land_where_it_is_cheap),
-	TEST(what_uprobes_are_not_made_for),
-	TEST(ids_outgrow_the_counters),
-	TEST(jumps_count_when_they_leave),
-	TEST_IN(every_call_is_told, 60),
-	TEST(stacks_are_cut_at_their_end),
-	TEST(each_mapping_has_its_own),
-	TEST(children_are_not_counted),
-	TEST(nothing_counts_after_an_exec),
-	TEST_IN(nothing_outlives_its_holder, 120),
-	TEST(refused_by_the_system),
-	TEST(what_cannot_be_watched),
-	TEST(a_breakpoint_is_in_the_way),
-	TEST_END,
+	TEST(every_call_is_counted),         TEST(entries_land_where_it_is_cheap),
+	TEST(what_uprobes_are_not_made_for), TEST(ids_outgrow_the_counters),
+	TEST(jumps_count_when_they_leave),   TEST_IN(every_call_is_told, 60),
+	TEST(entries_come_before_ends),      TEST(stacks_are_cut_at_their_end),
+	TEST(each_mapping_has_its_own),      TEST(children_are_not_counted),
+	TEST(nothing_counts_after_an_exec),  TEST_IN(nothing_outlives_its_holder, 120),
+	TEST(refused_by_the_system),         TEST(what_cannot_be_watched),
+	TEST(a_breakpoint_is_in_the_way),    TEST_END,
 };
 
 int main(int argc, char **argv)

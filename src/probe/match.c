@@ -193,11 +193,13 @@ static int match_offset_in(struct matching *m, const struct function *f)
 
 static int match_function(struct matching *m, const struct function *f)
 {
-	struct probe_spot first = { .addr = f->addr };
+	struct probe_spot first = { 0 };
 	int rc = 0;
 
-	if (m->want.entry)
+	if (m->want.entry) {
+		first.addr = prologue_entry(&m->text, f);
 		rc = tell(m, PROBE_ENTRY, f, &first, 1);
+	}
 	if (!rc && m->want.returns)
 		rc = match_returns(m, f);
 	if (!rc && m->want.glob)

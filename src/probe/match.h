@@ -125,6 +125,12 @@ bool names_is_cold(const char *name);
 /* Cuts return type and parameters off a readable name of C++; where it then begins. */
 char *names_trim(char *readable);
 
+/* --- prologue.c --------------------------------------------------------------------- */
+
+/* Address at which the function's entry is told: its first instruction, or, where that
+ * may be executed twice for one call, one behind it. */
+uint64_t prologue_entry(struct text *t, const struct function *f);
+
 /* --- returns.c: the ways out of a function ------------------------------------------ */
 
 /* Spots, ascending by address. */

@@ -24,7 +24,7 @@
 #define EACH(X)                                                                          \
 	X(p_push) X(p_endbr) X(p_nop) X(p_sub) X(p_mov) X(p_ret) X(p_xor) X(p_jmp)       \
 	X(p_rec) X(p_outer) X(p_jumper) X(p_tailer) X(p_tailed) X(p_cond) X(p_indirect)  \
-	X(p_switch) X(p_handler) X(p_on_alt) X(p_exiter) X(p_many) X(p_caller)           \
+	X(p_switch) X(p_handler) X(p_on_alt) X(p_exiter) X(p_many) X(p_caller) X(p_anew) \
 	X(lib_ctor) X(lib_call)
 /* clang-format on */
 
@@ -67,6 +67,14 @@ FUNCTION(p_tailer, "inc %rdi\njmp p_tailed\n");
 /* a tail call if odd */
 FUNCTION(p_cond, "test $1, %dil\njne p_tailed\nmov %rdi, %rax\nret\n");
 FUNCTION(p_indirect, "lea p_tailed(%rip), %rax\njmp *%rax\n");
+
+/* As functions of Go do: it may begin anew, for the same call. */
+__asm__(".text\nmake_room: ret\n");
+__asm__(".text\n.type p_anew, @function\n.globl p_anew\np_anew:\n.cfi_startproc\n"
+	"test %rsi, %rsi\njne 1f\nlea 11(%rdi), %rax\nret\n"
+	"1: xor %esi, %esi\ncall make_room\njmp p_anew\n"
+	".cfi_endproc\n.size p_anew, . - p_anew\n.p2align 4\n");
+long p_anew(long a, long again);
 
 static long never_unwound; /* what a return address was seen as, if not ours */
 
@@ -180,6 +188,7 @@ static long one_round(long i)
 	BOTH(p_xor), s += p_xor(i & 3);
 	BOTH(p_jmp), s += p_jmp(i);
 	BOTH(p_caller), s += p_caller(i);
+	BOTH(p_anew), s += p_anew(i, i & 1);
 	for (long k = 0; k <= (i & 3); k++)
 		BOTH(p_rec);
 	s += p_rec(i & 3);

@@ -182,6 +182,33 @@ static void returns(void)
 		check_returns("probed-musl");
 }
 
+/* Without symbols for what a function jumps to: fails when a half is taken for a function
+ * or the other way round, or a jump with the frame still there for a tail call. */
+static void ways_by_frame_information(void)
+{
+	int err;
+	struct ps_prochandle *P = Pgrab_file(victim_path("libvictim_ways.so"), &err);
+
+	if (!P)
+		fail_msg("%s", Pgrab_error(err));
+	assert_string_equal(match(P, "a.out:w_*:entry"),
+			    "w_back:entry w_bare:entry w_frame:entry w_jumps:entry "
+			    "w_middle:entry w_shared:entry w_tail:entry w_unknown:entry");
+	assert_string_equal(match(P, "a.out:w_tail:return"), "w_tail:return+0?+6");
+	assert_string_equal(match(P, "a.out:w_jumps:return"), "w_jumps:return+a?+c");
+	assert_string_equal(match(P, "a.out:w_bare:return"), "w_bare:return+0?+2");
+	assert_string_equal(match(P, "a.out:w_unknown:return"), "w_unknown:return+4?");
+	assert_string_equal(match(P, "a.out:w_middle:return"), "w_middle:return+0");
+	assert_string_equal(match(P, "a.out:w_shared:return"), "w_shared:return+2");
+	match(P, "a.out:w_back:return");
+	assert_true(!strcmp(got.line[0], "w_back:return+c+6") ||
+		    !strcmp(got.line[0], "w_back:return+6+c"));
+	match(P, "a.out:w_frame:return");
+	assert_true(!strcmp(got.line[0], "w_frame:return+c+e") ||
+		    !strcmp(got.line[0], "w_frame:return+e+c"));
+	Prelease(P, 0);
+}
+
 /* The program by all of its names, libc by its own. */
 static void modules(void)
 {
@@ -341,6 +368,7 @@ static void the_victim_may_have_gone(void)
 static const struct harness_test tests[] = {
 	TEST(functions),
 	TEST(returns),
+	TEST(ways_by_frame_information),
 	TEST(modules),
 	TEST(addresses),
 	TEST(link_maps),

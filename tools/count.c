@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Theory: without stacks nobody tells us of a hit, whoever watches counts by himself, and
- * the numbers are read when they are printed. With -k, and for the formats that want
- * stacks, each hit comes as an event and rows are counted here (tally.c).
+ * the numbers are read when they are printed. With -k each hit comes as an event, and
+ * rows are counted here (tally.c); hits that came too fast to be told are counted all the
+ * same, and are a row without a stack.
  *
  * With -i a report has what came since the last one.
  */
@@ -13,6 +14,7 @@
 #include "options.h"
 #include "output.h"
 #include "profile.h"
+#include "readable.h"
 #include "tally.h"
 #include "tracing.h"
 
@@ -37,30 +39,38 @@ struct count {
 	bool failed;            /* a profile could not be written */
 };
 
+/* Room for the hits of a probe that have been reported. */
+static uint64_t *before(struct count *c, const dtrace_probe_t *probe)
+{
+	size_t n = (probe->id + 1) * 2;
+	uint64_t *v;
+
+	if (probe->id < c->nbefore)
+		return &c->before[probe->id];
+	v = options_alloc(n, sizeof(*v));
+	if (c->nbefore)
+		memcpy(v, c->before, c->nbefore * sizeof(*v));
+	free(c->before);
+	c->before = v;
+	c->nbefore = n;
+	return &v[probe->id];
+}
+
 static void on_event(void *arg, const dtrace_probe_event_t *ev)
 {
 	struct count *c = arg;
 
 	tally_event(&c->rows, ev);
+	++*before(c, ev->probe);
 }
 
+/* What has been counted and is in no row yet: with stacks, hits that were not told. */
 static int take_count(void *arg, const dtrace_probe_t *probe, uint64_t hits)
 {
 	struct count *c = arg;
-	uint64_t fresh;
+	uint64_t *reported = before(c, probe), fresh = hits - *reported;
 
-	if (probe->id >= c->nbefore) {
-		size_t n = (probe->id + 1) * 2;
-		uint64_t *v = options_alloc(n, sizeof(*v));
-
-		if (c->nbefore)
-			memcpy(v, c->before, c->nbefore * sizeof(*v));
-		free(c->before);
-		c->before = v;
-		c->nbefore = n;
-	}
-	fresh = hits - c->before[probe->id];
-	c->before[probe->id] = hits;
+	*reported = hits;
 	if (fresh || c->all)
 		tally_count(&c->rows, probe, fresh);
 	return 0;
@@ -72,7 +82,7 @@ static void print_name(const dtrace_probe_t *p)
 {
 	output_escaped(p->module);
 	output("`");
-	output_escaped(p->function);
+	readable_function(p->function);
 	if (p->kind != DTRACE_PROBE_ENTRY)
 		output(":%s", p->name);
 }
@@ -100,7 +110,7 @@ static void print_text(const struct count *c)
 		output("\n");
 		for (unsigned k = 0; k < r->nframes; k++) {
 			output("            ");
-			output_escaped(r->frames[k]);
+			readable_frame(r->frames[k]);
 			output("\n");
 		}
 		if (r->nframes && r->cut)
@@ -182,7 +192,7 @@ static void report(struct tracing *t)
 	struct count *c = t->arg;
 
 	c->total = 0;
-	if (t->opts.want == DTRACE_PROBE_COUNT)
+	if (t->opts.want == DTRACE_PROBE_COUNT || t->over)
 		dtrace_probes_iter(t->set, take_count, c);
 	tally_sort(&c->rows);
 	for (size_t i = 0; i < c->rows.n; i++)

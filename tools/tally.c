@@ -143,7 +143,7 @@ void tally_event(struct tally *t, const dtrace_probe_event_t *ev)
 
 void tally_count(struct tally *t, const dtrace_probe_t *probe, uint64_t hits)
 {
-	struct tally_row *r = add_row(t);
+	struct tally_row *r = add_row(t); /* in no bucket: it is the last of its kind */
 
 	r->probe = probe;
 	r->hits = hits;
@@ -167,9 +167,55 @@ static int by_hits(const void *a, const void *b)
 	return by_name(x->probe, y->probe);
 }
 
+static int by_frames(const struct tally_row *a, const struct tally_row *b)
+{
+	if (a->nframes != b->nframes)
+		return a->nframes < b->nframes ? -1 : 1;
+	for (unsigned i = 0; i < a->nframes; i++)
+		if (a->frames[i] != b->frames[i])
+			return a->frames[i] < b->frames[i] ? -1 : 1;
+	return 0;
+}
+
+/* One function, one way: in whichever namespace, or after whichever reload, it was. */
+static int by_what(const void *a, const void *b)
+{
+	const struct tally_row *x = a, *y = b;
+	int d = by_frames(x, y);
+
+	d = d ? d : strcmp(x->probe->module, y->probe->module);
+	d = d ? d : strcmp(x->probe->function, y->probe->function);
+	d = d ? d : strcmp(x->probe->name, y->probe->name);
+	return d ? d : (x->probe->pid > y->probe->pid) - (x->probe->pid < y->probe->pid);
+}
+
+static void free_row(struct tally_row *r)
+{
+	free(r->frames);
+	free((void *)(uintptr_t)r->pcs);
+}
+
+static void merge(struct tally *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n; i++) {
+		if (n && !by_what(&t->v[n - 1], &t->v[i])) {
+			t->v[n - 1].hits += t->v[i].hits;
+			free_row(&t->v[i]);
+		} else {
+			t->v[n++] = t->v[i];
+		}
+	}
+	t->n = n;
+}
+
 /* The buckets make no sense any more: rows are only read from now on. */
 void tally_sort(struct tally *t)
 {
+	if (t->n)
+		qsort(t->v, t->n, sizeof(*t->v), by_what);
+	merge(t);
 	if (t->n)
 		qsort(t->v, t->n, sizeof(*t->v), by_hits);
 	free(t->bucket);
@@ -179,10 +225,8 @@ void tally_sort(struct tally *t)
 
 void tally_clear(struct tally *t)
 {
-	for (size_t i = 0; i < t->n; i++) {
-		free(t->v[i].frames);
-		free((void *)(uintptr_t)t->v[i].pcs);
-	}
+	for (size_t i = 0; i < t->n; i++)
+		free_row(&t->v[i]);
 	free(t->v);
 	free(t->bucket);
 	names_free(t->names);

@@ -36,7 +36,7 @@ void tally_event(struct tally *t, const dtrace_probe_event_t *ev);
 /* A row of so many hits, without a stack. */
 void tally_count(struct tally *t, const dtrace_probe_t *probe, uint64_t hits);
 
-/* Most hits first. */
+/* Rows that say the same become one; most hits first. */
 void tally_sort(struct tally *t);
 
 void tally_clear(struct tally *t);

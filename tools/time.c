@@ -13,6 +13,7 @@
 #include "json.h"
 #include "options.h"
 #include "output.h"
+#include "readable.h"
 #include "tracing.h"
 
 /* One function. */
@@ -85,7 +86,7 @@ static void print_text(const struct timed *f)
 	output("\n%s", colour(COLOUR_HEAD));
 	output_escaped(f->probe->module);
 	output("`");
-	output_escaped(f->probe->function);
+	readable_function(f->probe->function);
 	output("%s (pid %d)\n", colour(COLOUR_NONE), (int)f->probe->pid);
 	histogram_print(h);
 	output("%16s  count %llu, sum %llu, mean %llu, min %llu, p50 %llu, p99 %llu, "

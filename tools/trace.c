@@ -13,6 +13,7 @@
 #include "json.h"
 #include "options.h"
 #include "output.h"
+#include "readable.h"
 #include "tracing.h"
 
 /* How events are printed. */
@@ -41,13 +42,13 @@ struct trace {
 static void print_stack(const dtrace_probe_event_t *ev)
 {
 	static char text[TEXT_MAX];
-	char *at = text, *end;
+	char *save = NULL, *line;
 
 	dtrace_probe_stack(ev, text, sizeof(text));
-	for (; *at; at = *end ? end + 1 : end) {
-		end = strchrnul(at, '\n');
+	for (line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
 		output("%*s", 34, "");
-		output_escaped_bytes(at, (size_t)(end - at));
+		readable_frame(line);
 		output("\n");
 	}
 	if (ev->npcs && ev->stack_cut)
@@ -104,7 +105,7 @@ static void print_text(struct trace *tr, const dtrace_probe_event_t *ev)
 	       (int)ev->tid, (int)depth * 2, "", arrow[p->kind]);
 	output_escaped(p->module);
 	output("`");
-	output_escaped(p->function);
+	readable_function(p->function);
 	if (p->kind == DTRACE_PROBE_RETURN) {
 		print_return(ev);
 	} else {

@@ -23,12 +23,14 @@
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "readable.h"
 #include "session.h"
 #include "signals.h"
 #include "tracing.h"
 
 enum {
 	EVENTS_MS = 5,  /* hits are taken that often */
+	STACKS_MS = 1,  /* … with stacks, which take much room */
 	COUNTS_MS = 50, /* … when they are only counted */
 	END_MS = 500    /* what was created is waited for, a look at signals between */
 };
@@ -104,6 +106,9 @@ bool tracing_option(struct tracing *t, int c, const char *arg)
 		return true;
 	case 'B':
 		choose_backend(t, arg);
+		return true;
+	case 'M':
+		readable_off();
 		return true;
 	case 'v':
 		t->verbose = true;
@@ -282,7 +287,11 @@ static bool wait_news(struct tracing *t, int ms)
 
 static bool loop(struct tracing *t)
 {
-	int ms = t->opts.want == DTRACE_PROBE_COUNT ? COUNTS_MS : EVENTS_MS;
+	static const int often[] = {
+		[DTRACE_PROBE_COUNT] = COUNTS_MS,
+		[DTRACE_PROBE_EVENTS] = EVENTS_MS,
+		[DTRACE_PROBE_STACKS] = STACKS_MS,
+	};
 	uint64_t every = (uint64_t)t->every_ms * 1000000;
 	uint64_t next = every ? t->began_ns + every : UINT64_MAX;
 
@@ -293,7 +302,7 @@ static bool loop(struct tracing *t)
 			t->tick(t);
 			output_flush();
 		}
-		if (!wait_news(t, ms))
+		if (!wait_news(t, often[t->opts.want]))
 			return false;
 	}
 	return true;
@@ -308,11 +317,13 @@ bool tracing_run(struct tracing *t)
 	good = loop(t);
 	dtrace_probes_stop(t->set);
 	take_hits(t);
+	t->over = true;
 	if (t->tick)
 		t->tick(t);
 	if (t->lost)
-		notice("%llu hits were lost: there was no room for them",
-		       (unsigned long long)t->lost);
+		complain("%llu hits were not told one by one: they came faster than they "
+			 "could be taken",
+			 (unsigned long long)t->lost);
 	output_flush();
 	return good;
 }

@@ -36,6 +36,7 @@ struct tracing {
 	dtrace_probes_t *set; /* the probes */
 	uint64_t began_ns;    /* CLOCK_MONOTONIC, before the victims run */
 	uint64_t lost;        /* hits for which there was no room */
+	bool over;            /* all hits have been taken: the last tick() */
 	int followed;         /* children that are followed and have not ended */
 	int sig;              /* the signal that ended it; 0 none */
 	bool at_terminal;     /* … and the whole foreground group got it */
@@ -46,6 +47,7 @@ struct tracing {
 #define TRACING_LONG                                                                     \
 	OPTIONS_LONG, { "follow", no_argument, NULL, 'f' },                              \
 		{ "backend", required_argument, NULL, 'B' },                             \
+		{ "no-demangle", no_argument, NULL, 'M' },                               \
 	{                                                                                \
 		"verbose", no_argument, NULL, 'v'                                        \
 	}
@@ -62,6 +64,7 @@ struct tracing {
 	"  -Z                 probes that match nothing (yet) are no error\n"            \
 	"  --backend=auto|kernel|trap   who watches: the kernel's uprobes, where\n"      \
 	"                     that is allowed, or breakpoints, which always are\n"       \
+	"  --no-demangle      names as the symbol tables have them\n"                    \
 	"  -v, --verbose      say which, and how many probes there are\n"                \
 	"  -x OPTION=VALUE    an option of the session\n"                                \
 	"  -q, --quiet        no notices\n"                                              \

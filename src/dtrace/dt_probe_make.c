@@ -432,7 +432,7 @@ void dt_probes_unmapped(dt_proc_t *dpr, uint64_t lo, uint64_t hi)
 		return;
 	drop_keys(&pv->keys, lo, hi);
 	for (unsigned i = 0; i < DT_PROBE_BACKENDS; i++)
-		if (pv->by[i].ops)
+		if (pv->by[i].b)
 			pv->by[i].ops->gone(pv->by[i].b, lo, hi);
 }
 
@@ -445,7 +445,7 @@ void dt_probes_exec(dt_proc_t *dpr)
 	dt_probes_before(dpr);
 	clear(&pv->keys);
 	for (unsigned i = 0; i < DT_PROBE_BACKENDS; i++)
-		if (pv->by[i].ops)
+		if (pv->by[i].b)
 			pv->by[i].ops->reset(pv->by[i].b);
 }
 
@@ -454,7 +454,7 @@ void dt_probes_exec(dt_proc_t *dpr)
 void dt_pvictim_counts(struct dt_pvictim *pv, uint64_t *counts, size_t n)
 {
 	for (unsigned i = 0; i < DT_PROBE_BACKENDS; i++)
-		if (pv->by[i].ops)
+		if (pv->by[i].b)
 			pv->by[i].ops->counts(pv->by[i].b, counts, n);
 	for (size_t i = 0; i < n && pv->counts; i++)
 		counts[i] += pv->counts[i];
@@ -463,7 +463,7 @@ void dt_pvictim_counts(struct dt_pvictim *pv, uint64_t *counts, size_t n)
 void dt_pvictim_stop(struct dt_pvictim *pv)
 {
 	for (unsigned i = 0; i < DT_PROBE_BACKENDS; i++)
-		if (pv->by[i].ops)
+		if (pv->by[i].b)
 			pv->by[i].ops->stop(pv->by[i].b);
 }
 
@@ -496,7 +496,7 @@ void dt_probes_part(dt_proc_t *dpr)
 	if (counts)
 		dt_pvictim_counts(pv, counts, pv->nprobes);
 	for (unsigned i = 0; i < DT_PROBE_BACKENDS; i++)
-		if (pv->by[i].ops)
+		if (pv->by[i].b)
 			pv->by[i].ops->close(pv->by[i].b);
 	pthread_mutex_lock(&pv->set->lock);
 	for (unsigned i = 0; i < DT_PROBE_BACKENDS; i++)

@@ -43,7 +43,7 @@ enum {
 	PROGRAMS_MAX = 16,           /* each has twice the counters at least */
 	FIRST_IDS = 4096,            /* counters of the first */
 	RING_EVENTS = 8 << 20,       /* bytes: 30,000 hits */
-	RING_STACKS = 32 << 20,      /* bytes: 1,600 stacks of 16 KiB */
+	RING_STACKS = 64 << 20,      /* bytes: 3,200 stacks of 16 KiB */
 	STACK_MAX = 64 << 10,        /* bytes of it at most */
 	FIRST_INO = (int)0xeffffffc, /* of the first pid namespace (PROC_PID_INIT_INO) */
 	INT3 = 0xcc,                 /* what a uprobe looks like, … */

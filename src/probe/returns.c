@@ -281,16 +281,23 @@ static int compare(const void *pa, const void *pb)
 	return a->addr < b->addr ? -1 : a->addr > b->addr;
 }
 
-/* A jump of one half may go to the other. */
-static void pair_halves(const struct walk *w)
+/*
+ * A jump of one half may go to the other. One to the function's first instruction enters
+ * it again, as bytecode handlers do that follow themselves: it has left.
+ */
+static void finish_bounds(const struct walk *w)
 {
-	for (size_t i = 0; w->nparts > 1 && i < w->spots->n; i++) {
+	for (size_t i = 0; i < w->spots->n; i++) {
 		struct probe_spot *s = &w->spots->v[i];
-		const struct part *other = &w->part[s->lo == w->part[0].lo ? 1 : 0];
+		bool first = s->lo == w->part[0].lo;
+		const struct part *other = &w->part[first ? 1 : 0];
 
 		if (!s->hi)
 			continue;
-		s->lo2 = other->lo;
+		s->lo += first;
+		if (w->nparts == 1)
+			continue;
+		s->lo2 = other->lo + !first;
 		s->hi2 = other->hi;
 	}
 }
@@ -319,7 +326,7 @@ int returns_find(struct text *t, const struct function *f, struct spots *ret)
 			add_part(&w, cold.addr, cold.addr + cold.size);
 	}
 	drop_framed(&w);
-	pair_halves(&w);
+	finish_bounds(&w);
 	if (ret->n > 1)
 		qsort(ret->v, ret->n, sizeof(*ret->v), compare);
 	return rc;

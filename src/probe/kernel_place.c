@@ -6,7 +6,7 @@
  * costs 0.7 µs against 10 (a virtual machine, Linux 6.18). So for the entry of a function
  * that begins otherwise the uprobe stands at the first instruction that is emulated, if
  * control comes there through the entry alone, and always: what is before it neither
- * jumps nor faults; no jump in the function goes into what was skipped, and none goes
+ * jumps nor faults; no jump in the function goes into what was skipped, and none can go
  * where a table says; no symbol begins there. A piece of the function that the compiler
  * has put elsewhere is not looked at: it would have to jump behind instructions that only
  * a caller can make sense of. Most functions have no byte that could be read as such a
@@ -92,6 +92,16 @@ static bool is_mistaken(uint8_t op)
 	       (op & 0xf0) == 0x70 || memchr(refused, op, sizeof(refused));
 }
 
+/* FMA4, which the kernel's decoder does not know. */
+static bool is_fma4(const struct arch_insn *insn, unsigned opcode)
+{
+	uint8_t op = insn->bytes[opcode];
+
+	return opcode >= 3 && insn->bytes[opcode - 3] == 0xc4 &&
+	       (insn->bytes[opcode - 2] & 0x1f) == 3 &&
+	       ((op & 0xfc) == 0x5c || (op & 0xf8) == 0x68);
+}
+
 /* Must it have no uprobe? A system call would be made from the copy, which some return to
  * late or elsewhere. */
 static bool is_refused(const struct arch_insn *insn)
@@ -102,7 +112,7 @@ static bool is_refused(const struct arch_insn *insn)
 	if (insn->is_syscall)
 		return true;
 	if (v)
-		return op == 0x8f || is_mistaken(insn->bytes[v]);
+		return op == 0x8f || is_mistaken(insn->bytes[v]) || is_fma4(insn, v);
 	if (op != 0x0f && memchr(refused, op, sizeof(refused)))
 		return true;
 	return memchr(insn->bytes, 0x66, i) &&
@@ -179,7 +189,7 @@ static bool is_locked_write(const struct arch_insn *insn)
 		b++;
 	reg = b[1] >> 3 & 7;
 	if (b[0] == 0x0f)
-		return b[1] == 0xba;
+		return b[1] == 0xba || b[1] == 0xab || b[1] == 0xb3 || b[1] == 0xbb;
 	if (b[0] < 0x40)
 		return (b[0] & 6) == 0;
 	if (b[0] >= 0x80 && b[0] <= 0x83)
@@ -288,26 +298,44 @@ static bool looks_jumpy(const uint8_t *text, size_t n, size_t landing)
 	return false;
 }
 
-/* An indirect jump, but for one through a word at a register and a constant, as calls of
- * virtual functions end: the word of a table is found by an index. */
-static bool is_by_table(const struct arch_insn *insn)
+/* What a jump by a table may consist of. */
+enum part {
+	PART_NONE = 0,
+	PART_LOAD = 1, /* of a word or half a word at a scaled index */
+	PART_JUMP = 2, /* to where a register says */
+	PART_BOTH = 3, /* through a word at an index */
+};
+
+/* Calls of virtual functions end functions too: they go through a register, or a word at
+ * a constant distance from one, without any index. */
+static enum part part_of_table(const struct arch_insn *insn)
 {
 	const uint8_t *b = insn->bytes + find_opcode(insn);
+	bool is_scaled;
 
 	if (*b == 0x3e)
 		b++;
-	return *b == 0xff && (b[1] >> 3 & 7) == 4 &&
-	       ((b[1] & 0xc0) == 0xc0 || (b[1] & 7) == 4);
+	is_scaled = (b[1] & 0xc0) != 0xc0 && (b[1] & 7) == 4 && b[2] >= 0x80 &&
+		    (b[2] & 0x38) != 0x20;
+	if (*b == 0x63 || *b == 0x8b)
+		return is_scaled ? PART_LOAD : PART_NONE;
+	if (*b != 0xff || (b[1] >> 3 & 7) != 4)
+		return PART_NONE;
+	if ((b[1] & 0xc0) == 0xc0)
+		return PART_JUMP;
+	return is_scaled ? PART_BOTH : PART_NONE;
 }
 
 /* The same by what the function's instructions are. */
 static bool does_jump(const uint8_t *text, size_t n, size_t landing)
 {
 	struct arch_insn insn;
+	unsigned parts = PART_NONE;
 
 	for (size_t at = 0; at < n; at += insn.len) {
-		if (arch_decode(text + at, n - at, &insn) || is_by_table(&insn))
+		if (arch_decode(text + at, n - at, &insn))
 			return true;
+		parts |= part_of_table(&insn);
 		switch (insn.kind) {
 		case ARCH_INSN_JMP_REL:
 		case ARCH_INSN_CALL_REL:
@@ -322,7 +350,7 @@ static bool does_jump(const uint8_t *text, size_t n, size_t landing)
 			break;
 		}
 	}
-	return false;
+	return parts == PART_BOTH;
 }
 
 static bool may_jump_into(const uint8_t *text, size_t n, size_t landing)

@@ -27,6 +27,12 @@
  * whether its children were to die. A newborn that nobody claims within 30 ms is cleaned
  * by the ghosts (only where a trap stands at an address of theirs) and let go, or killed,
  * by the youngest.
+ *
+ * While its parent lives there is no hurry: the child runs before its parent has told of
+ * it, and on a busy machine the parent may wait for a CPU for long (kernel_clone(),
+ * 6.18). It never tells, though, when another of its threads has exec'd meanwhile. So
+ * after two seconds the newborn is cleaned as the parent's child and set free too; should
+ * its birth be told after all, it is no longer ours (follow_has_left()).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +41,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "keeper/keeper.h"
@@ -46,6 +53,7 @@ enum {
 	CHILD_MS = 100, /* patience where the victim's own questions wait for ever */
 	BUSY_MS = 2000, /* … and of a client that is at work */
 	ORPHAN_NS = 30000000,
+	MAX_LEFT = 16, /* newborns set free before they were told of */
 	GHOST_NS = 1000000000,
 };
 
@@ -230,28 +238,82 @@ static void clean_by(const struct ghost *g, int mem)
 	}
 }
 
+static bool lives(const struct victim *v)
+{
+	return !v->ended && v->phase != V_IDLE;
+}
+
+/* The victim whose child it is, if that lives. */
+static struct victim *parent_of(pid_t pid)
+{
+	struct victim *v = K.victims;
+	struct procfs_stat st;
+
+	if (procfs_stat(pid, 0, &st))
+		return NULL;
+	while (v && (v->pid != st.ppid || !lives(v)))
+		v = v->next;
+	return v;
+}
+
+/* A thread of a victim that lives is told of, or dies by the exec that keeps its maker
+ * from telling. */
+static bool is_thread(pid_t tid)
+{
+	for (const struct victim *v = K.victims; v; v = v->next)
+		if (lives(v) && !syscall(SYS_tgkill, v->pid, tid, 0))
+			return true;
+	return false;
+}
+
+static pid_t left[MAX_LEFT]; /* the last ones; a ring */
+static unsigned nleft;       /* how many there have been */
+
+/* Nobody will tell of it any more, or too late. */
 static void settle_orphan(pid_t pid)
 {
+	struct victim *v = parent_of(pid);
+	bool kill_it = v ? v->phase == V_KILLING && (v->want & KP_WANT_FOLLOW)
+			 : ghosts && ghosts->kill;
 	char path[32];
 	int mem;
 
+	if (v)
+		bkpt_clean_child(v, pid);
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	mem = open(path, O_RDWR | O_CLOEXEC);
 	for (struct ghost *g = ghosts; g && mem >= 0; g = g->next)
 		clean_by(g, mem);
 	scope_close(&mem);
-	if (ghosts && ghosts->kill)
+	if (kill_it)
 		kill(pid, SIGKILL);
 	trace_detach_tid(pid);
-	log_at(LOG_KEEP, 1, pid, pid, "orphan %s",
-	       ghosts && ghosts->kill ? "killed" : "set free");
+	left[nleft++ % MAX_LEFT] = pid;
+	log_at(LOG_KEEP, 1, pid, pid, "orphan %s", kill_it ? "killed" : "set free");
+}
+
+bool follow_has_left(pid_t tid)
+{
+	struct procfs_status st;
+
+	for (unsigned i = 0; i < MAX_LEFT; i++)
+		if (left[i] == tid) /* or another of that number */
+			return procfs_status(tid, 0, &st) || st.tracer != K.pid;
+	return false;
+}
+
+static bool is_orphan(pid_t tid, uint64_t age_ns)
+{
+	if (age_ns < ORPHAN_NS || is_thread(tid))
+		return false;
+	return age_ns >= BUSY_MS * 1000000ull || !parent_of(tid);
 }
 
 void follow_orphans(uint64_t now)
 {
 	struct wait_event ev;
 
-	while (wait_unclaimed(now - ORPHAN_NS, &ev))
+	while (wait_unclaimed(is_orphan, now, &ev))
 		settle_orphan(ev.tid);
 	forget_ghosts(now);
 }

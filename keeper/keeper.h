@@ -396,8 +396,9 @@ bool wait_for(pid_t tid, struct wait_event *ret); /* that one */
 void wait_dispatch(const struct wait_event *ev);  /* to its LWP, or kept for it */
 /* a stop that came before its LWP */
 bool wait_claim(pid_t tid, struct wait_event *ret);
-/* the next stop that nobody has claimed since before `since` */
-bool wait_unclaimed(uint64_t since, struct wait_event *ret);
+/* the next one that nobody has claimed and that pick() wants; it is told the age, ns */
+typedef bool wait_pick(pid_t tid, uint64_t age);
+bool wait_unclaimed(wait_pick *pick, uint64_t now, struct wait_event *ret);
 /* there are such: the loop ticks */
 bool wait_unsettled(void);
 void stops_react(struct lwp *l, int status);
@@ -422,6 +423,8 @@ void follow_abandon(struct victim *v); /* let go, or killed: so are held childre
 void follow_adopt(struct victim *v);   /* makes a held child of anybody's v's */
 void follow_ghost(struct victim *v);   /* it has ended */
 void follow_orphans(uint64_t now);
+/* A newborn that was set free before its birth is told. */
+bool follow_has_left(pid_t tid);
 
 /* --- share.c ----------------------------------------------------------------------- */
 

@@ -150,7 +150,8 @@ static void process_born(struct lwp *parent, pid_t tid, int event)
 {
 	struct victim *v = parent->v;
 	struct kp_event ev = event_make(v, parent, KP_EV_FORK);
-	struct lwp *l = gone_already(tid) ? NULL : lwp_new(v, tid, LWP_CHILD);
+	bool ours = !gone_already(tid) && !follow_has_left(tid);
+	struct lwp *l = ours ? lwp_new(v, tid, LWP_CHILD) : NULL;
 
 	if (event == PTRACE_EVENT_VFORK) {
 		parent->in_vfork = true;

@@ -80,10 +80,10 @@ bool wait_claim(pid_t tid, struct wait_event *ret)
 	return false;
 }
 
-bool wait_unclaimed(uint64_t since, struct wait_event *ret)
+bool wait_unclaimed(wait_pick *pick, uint64_t now, struct wait_event *ret)
 {
 	for (struct early *e = early; e; e = e->next)
-		if (e->since < since)
+		if (pick(e->ev.tid, now - e->since))
 			return wait_claim(e->ev.tid, ret);
 	return false;
 }

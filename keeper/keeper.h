@@ -51,6 +51,7 @@ enum {
 	HOLD_STEPPER = 4,  /* another LWP of the victim steps over a lifted trap */
 	HOLD_OWN = 8,      /* it alone was asked to stop (lwpctl.c) */
 	HOLD_SLOT = 0x100, /* a page of slots is being mapped (slot.c) */
+	HOLD_ROOM = 0x200, /* its hit finds no room in the ring (record.c) */
 };
 
 /* A kernel-managed breakpoint or watchpoint in one LWP (hwbkpt.c). */
@@ -186,6 +187,8 @@ struct ring {
 	uint64_t head;       /* bytes written */
 	uint32_t stack;      /* bytes of its stack that a record gets … */
 	uint32_t below;      /* … from so many below the stack pointer on */
+	bool waiting;        /* somebody does, for room … */
+	uint64_t wait_end;   /* … until then, monotonic ns */
 	bool stuck;          /* it was waited for room in vain … */
 	uint64_t stuck_at;   /* … when the client had read so far */
 };
@@ -458,6 +461,8 @@ struct mem bkpt_memory(struct victim *v); /* the victim's, for emulation */
 int record_share(struct victim *v, int fd, uint64_t mask);
 void record_unshare(struct victim *v);
 void record_hit(struct lwp *l, const struct bkpt *b); /* or counts it as lost */
+bool record_waits(struct lwp *l); /* for room: HOLD_ROOM, its hit is to be told yet */
+void record_tick(struct victim *v, uint64_t now);
 
 /* --- hwbkpt.c: breakpoints that the kernel keeps; hwready.c: whether it may --------- */
 

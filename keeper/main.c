@@ -183,6 +183,9 @@ static int timeout_ms(void)
 	uint64_t now, end = event_next_deadline(), other = hw_next_deadline();
 
 	for (struct victim *v = K.victims; v; v = v->next)
+		if (v->ring.waiting)
+			return 1;
+	for (struct victim *v = K.victims; v; v = v->next)
 		if (busy(v))
 			return TICK_MS;
 	if (K.closing || wait_unsettled())
@@ -199,9 +202,11 @@ static void tick(void)
 {
 	uint64_t now = clock_mono();
 
-	for (struct victim *v = K.victims; v; v = v->next)
+	for (struct victim *v = K.victims; v; v = v->next) {
+		record_tick(v, now);
 		if (busy(v))
 			victim_tick(v, now);
+	}
 	event_defaults(now);
 	follow_orphans(now);
 	hw_ticks(now);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Hits told through memory that client and keeper share: who was hit, when, with which
- * registers, and as much of the stack as was asked for. The thread is resumed at once. A
- * record that finds no room waits a little for the client to make some: a fast victim on
- * a busy machine is slowed down rather than misrepresented. When that does not help, it
- * is counted as lost, and nothing waits again until the client has shown life. The
+ * registers, and as much of the stack as was asked for. The thread is resumed at once.
+ * When there is no room it stays where it is until the client has made some: a fast
+ * victim on a busy machine is slowed down rather than misrepresented. After a second the
+ * hit is counted as lost, and nothing waits again until the client has shown life. The
  * client's half is src/hold/records.c.
  *
  * The client writes to that memory too: of what stands there only `tail` is read, and a
@@ -16,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "keeper/keeper.h"
@@ -139,21 +138,48 @@ static bool has_room(const struct ring *r, size_t len)
 	return used <= r->size && len <= r->size - used;
 }
 
-/* Waits for room, all victims of this client with us: a second at most, and not at all
- * when the client has done nothing since that was in vain. */
-static bool make_room(struct ring *r, size_t len)
+static size_t needed(const struct ring *r)
 {
-	const struct timespec step = { 0, 100000 };
-	uint64_t end = clock_mono() + WAIT_NS, tail;
+	return sizeof(struct kp_record) + r->stack;
+}
 
-	tail = __atomic_load_n(&r->mem->tail, __ATOMIC_RELAXED);
-	if (r->stuck && r->stuck_at == tail)
-		return has_room(r, len);
-	while (!has_room(r, len) && clock_mono() < end)
-		nanosleep(&step, NULL);
-	r->stuck = !has_room(r, len);
-	r->stuck_at = __atomic_load_n(&r->mem->tail, __ATOMIC_RELAXED);
-	return !r->stuck;
+static uint64_t read_so_far(const struct ring *r)
+{
+	return __atomic_load_n(&r->mem->tail, __ATOMIC_RELAXED);
+}
+
+bool record_waits(struct lwp *l)
+{
+	struct ring *r = &l->v->ring;
+
+	if (!r->mem || has_room(r, needed(r)))
+		return false;
+	if (r->stuck && r->stuck_at == read_so_far(r))
+		return false;
+	if (!r->waiting)
+		r->wait_end = clock_mono() + WAIT_NS;
+	r->waiting = true;
+	l->holds |= HOLD_ROOM;
+	return true;
+}
+
+void record_tick(struct victim *v, uint64_t now)
+{
+	struct ring *r = &v->ring;
+	struct lwp *next;
+
+	if (!r->waiting || (!has_room(r, needed(r)) && now < r->wait_end))
+		return;
+	r->waiting = false;
+	r->stuck = !has_room(r, needed(r));
+	r->stuck_at = read_so_far(r);
+	for (struct lwp *l = v->lwps; l; l = next) {
+		next = l->next;
+		if (!(l->holds & HOLD_ROOM))
+			continue;
+		l->holds &= ~HOLD_ROOM;
+		stops_settle(l); /* it may have to wait again */
+	}
 }
 
 void record_hit(struct lwp *l, const struct bkpt *b)
@@ -164,9 +190,7 @@ void record_hit(struct lwp *l, const struct bkpt *b)
 
 	if (!r->mem)
 		return;
-	if ((!has_room(r, sizeof(rec) + r->stack) &&
-	     !make_room(r, sizeof(rec) + r->stack)) ||
-	    lwp_regs(l, &regs)) {
+	if (!has_room(r, needed(r)) || lwp_regs(l, &regs)) {
 		__atomic_fetch_add(&r->mem->lost, 1, __ATOMIC_RELAXED);
 		return;
 	}

@@ -384,6 +384,8 @@ static void act_on_hit(struct lwp *l)
 	struct kp_event ev;
 	uint64_t pc;
 
+	if (b && b->records && !b->dead && v->phase == V_HELD && record_waits(l))
+		return;
 	l->pending = l->pend_next;
 	l->pend_next = LWP_PEND_NONE;
 	l->pend_behind = false;

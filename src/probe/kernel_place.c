@@ -7,10 +7,12 @@
  * that begins otherwise the uprobe stands at the first instruction that is emulated, if
  * control comes there through the entry alone, and always: what is before it neither
  * jumps nor faults; no jump in the function goes into what was skipped, and none can go
- * where a table says; no symbol begins there. A piece of the function that the compiler
- * has put elsewhere is not looked at: it would have to jump behind instructions that only
- * a caller can make sense of. Most functions have no byte that could be read as such a
- * jump, which is quickly seen; the others are decoded from end to end.
+ * where a table says; no symbol begins there. Nor may what stands close by jump there:
+ * hand-written functions do (libc's mempcpy begins within its memcpy). A piece of the
+ * function that the compiler has put elsewhere is not looked at: it would have to jump
+ * behind instructions that only a caller can make sense of. Most functions have no byte
+ * that could be read as such a jump, which is quickly seen; the others are decoded from
+ * end to end.
  *
  * Where registers are wanted too, what is skipped must not change them: rax, r11 and the
  * flags, which no caller passes anything in that we show, and the stack pointer, if it is
@@ -35,6 +37,7 @@ enum {
 	SKIP_MAX = 240,          /* bytes before the landing */
 	LOOK_MAX = 256,          /* bytes that are decoded */
 	FUNCTION_MAX = 64 << 10, /* bytes that are looked through for jumps */
+	NEAR = 1024,             /* bytes on either side of it that are, too */
 	/* words of the stack that must be left of RECORD_WORDS */
 	SUNK_MAX = (RECORD_WORDS - 5) * 8,
 	R11 = 6, /* its place in arch_regs_t */
@@ -358,6 +361,46 @@ static bool may_jump_into(const uint8_t *text, size_t n, size_t landing)
 	return looks_jumpy(text, n, landing) && does_jump(text, n, landing);
 }
 
+/* Is there an instruction at `at`? Decoded from the beginning of what holds it. */
+static bool is_instruction(const struct kernel_text *t, uint64_t at)
+{
+	uint8_t text[ARCH_INSN_MAX];
+	struct arch_insn insn;
+	uint64_t pc;
+	GElf_Sym sym;
+
+	if (Plookup_by_addr(t->P, at, NULL, 0, &sym) || at - sym.st_value > FUNCTION_MAX)
+		return true; /* not known */
+	for (pc = sym.st_value; pc < at; pc += insn.len) {
+		ssize_t n = pread(t->fd, text, sizeof(text), (off_t)(pc - t->bias));
+
+		if (n <= 0 || arch_decode(text, (size_t)n, &insn))
+			return true;
+		if (at < pc + insn.len) /* behind its prefixes, perhaps */
+			return at == pc + find_opcode(&insn);
+	}
+	return true;
+}
+
+/* Does what stands from `from` on, n bytes, jump behind the start of the function at
+ * addr, up to `landing`? */
+static bool is_reached_from(const struct kernel_text *t, uint64_t from, size_t n,
+			    uint64_t addr, size_t landing)
+{
+	uint8_t text[NEAR + 8] = { 0 };
+	int64_t off = (int64_t)(from - addr);
+
+	if (from < t->bias || pread(t->fd, text, n, (off_t)(from - t->bias)) <= 0)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		int64_t to = jump_at(text, i);
+
+		if (to && goes_into(to + off, landing) && is_instruction(t, from + i))
+			return true;
+	}
+	return false;
+}
+
 static bool is_sole_way(const struct kernel_text *t, uint64_t addr, size_t landing)
 {
 	_cleanup_free_ uint8_t *text = NULL;
@@ -369,6 +412,9 @@ static bool is_sole_way(const struct kernel_text *t, uint64_t addr, size_t landi
 		return false;
 	if (Plookup_by_addr(t->P, addr + landing, NULL, 0, &inner) ||
 	    inner.st_value != addr)
+		return false;
+	if (is_reached_from(t, addr - NEAR, NEAR, addr, landing) ||
+	    is_reached_from(t, addr + sym.st_size, NEAR, addr, landing))
 		return false;
 	text = calloc(1, sym.st_size + 8);
 	if (!text)
@@ -393,7 +439,8 @@ static void land(const struct kernel_text *t, struct kernel_spot *s, const uint8
 
 static bool is_outside(const struct probe_spot *s, uint64_t target)
 {
-	return target < s->lo || target >= s->hi;
+	return (target < s->lo || target >= s->hi) &&
+	       (target < s->lo2 || target >= s->hi2);
 }
 
 static void test_register(struct record_jump *j, uint8_t reg)
@@ -422,9 +469,12 @@ static int test_jump(struct kernel_spot *s, const struct arch_insn *insn)
 {
 	uint64_t target = s->s.addr + insn->len + (uint64_t)insn->imm;
 
-	s->test = (struct record_jump){
-		.lo = s->s.lo, .hi = s->s.hi, .base = RECORD_NONE, .index = RECORD_NONE
-	};
+	s->test = (struct record_jump){ .lo = s->s.lo,
+					.hi = s->s.hi,
+					.lo2 = s->s.lo2,
+					.hi2 = s->s.hi2,
+					.base = RECORD_NONE,
+					.index = RECORD_NONE };
 	switch (insn->kind) {
 	case ARCH_INSN_JMP_REL:
 		s->never = !is_outside(&s->s, target);

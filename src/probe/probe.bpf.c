@@ -121,7 +121,8 @@ static __noinline bool leaves(const __u64 *ctx, const struct record_jump *j)
 		if (bpf_probe_read_user(&target, sizeof(target), (void *)target))
 			return false;
 	}
-	return target < j->lo || target >= j->hi;
+	return (target < j->lo || target >= j->hi) &&
+	       (target < j->lo2 || target >= j->hi2);
 }
 
 /* Is it a hit of ours? */

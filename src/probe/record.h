@@ -68,15 +68,16 @@ enum record_jump_how {
 	RECORD_JUMP_MEM,  /* the word at base + index * scale + disp */
 };
 
-/* A jump that fires when it goes outside [lo, hi). */
+/* A jump that fires when it goes outside [lo, hi) and [lo2, hi2). */
 struct record_jump {
-	__u64 lo, hi; /* the function */
-	__u64 disp;   /* MEM */
-	__u8 how;     /* enum record_jump_how */
-	__u8 cond;    /* COND: 0 to 15, as in the instruction */
-	__u8 base;    /* register, in words; RECORD_NONE */
-	__u8 index;   /* register, in words; RECORD_NONE */
-	__u32 scale;  /* 1, 2, 4 or 8 */
+	__u64 lo, hi;   /* the function */
+	__u64 lo2, hi2; /* its other half; 0 none */
+	__u64 disp;     /* MEM */
+	__u8 how;       /* enum record_jump_how */
+	__u8 cond;      /* COND: 0 to 15, as in the instruction */
+	__u8 base;      /* register, in words; RECORD_NONE */
+	__u8 index;     /* register, in words; RECORD_NONE */
+	__u32 scale;    /* 1, 2, 4 or 8 */
 };
 
 /* One hit. */

@@ -151,8 +151,8 @@ static void recycle_a_pid(void)
 	pid = fork_as(old);
 	assert_int_equal(pid, old);
 	fresh = grab(s, pid, PGRAB_RDONLY);
-	/* whether or not the old one's memory has been handed out again: of a process that
-	 * has ended nothing can be read */
+	/* whether or not the old one's memory has been handed out again: of a process
+	 * that has ended nothing can be read */
 	assert_int_equal(Pread(fresh, &byte, 1, (uintptr_t)&fork_as), 1);
 	if (fresh != P)
 		assert_null(dt_proc_lookup(s, P, 0));

@@ -243,6 +243,10 @@ void attach_continue(struct victim *v)
 	guard_timer(GUARD_US);
 	rc = seize_all(v, text, sizeof(text));
 	guard_timer(0);
+	/* One of its threads may be in the middle of an exec, which for a moment leaves
+	 * none that can be found: its pidfd knows. */
+	if (rc == -ESRCH && v->pidfd >= 0 && procfs_pidfd_alive(v->pidfd))
+		rc = -EAGAIN;
 	if (rc == -EAGAIN)
 		return; /* at the next tick */
 	if (!rc && !same_process(v))

@@ -305,6 +305,7 @@ struct keeper {
 	struct lwp *questions;  /* open ones, the oldest first */
 	struct lwp *questions_tail;
 	uint64_t life_ns;            /* monotonic: the client's last request */
+	bool hit;                    /* a breakpoint was, about which nobody is asked */
 	uint64_t last_time_ns;       /* of the last event: stamps never run backwards */
 	bool closing;                /* the client is gone: end when the victims are */
 	volatile sig_atomic_t fatal; /* a fatal signal that somebody sent; 0 none */

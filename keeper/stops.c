@@ -400,8 +400,10 @@ static void act_on_hit(struct lwp *l)
 		__atomic_fetch_add(&v->counters[b->counter], 1, __ATOMIC_RELAXED);
 	if (b->records)
 		record_hit(l, b);
-	if (b->counts)
+	if (b->counts) {
+		K.hit = true;
 		return;
+	}
 	if (b->stop) {
 		victim_stop(v, KP_WHY_FAULTED, SIGTRAP, l->tid, b->addr);
 		return;

@@ -245,6 +245,7 @@ static void ignore_event(void *arg, const dtrace_probe_event_t *ev)
 static void take_hits(struct tracing *t)
 {
 	t->lost += dtrace_probes_read(t->set, t->event ? t->event : ignore_event, t->arg);
+	output_flush(); /* somebody may be looking */
 }
 
 static bool over(const struct tracing *t)

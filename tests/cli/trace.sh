@@ -105,6 +105,17 @@ assert sum(x["ph"] == "B" for x in e) == sum(x["ph"] == "E" for x in e) == int(s
 	check "$b: untraced" await untraced "$VICTIM"
 	kill -KILL "$VICTIM"
 
+	# lines come while it runs
+	background sh -c 'while :; do /bin/true; done'
+	"$PGRAB" trace --backend=$b -q -Z -p "$VICTIM" -d 5 'libc:*fork*' >"$TAP_DIR/out" 2>"$TAP_DIR/err" &
+	P=$!
+	TAP_VICTIMS+=("$P")
+	await grep -q -- '-> ' "$TAP_DIR/out"
+	tap_result $? "$b: lines come while it runs"
+	kill -TERM $P
+	wait $P 2>/dev/null
+	kill -KILL "$VICTIM"
+
 	# ends
 	"$PGRAB" count --backend=$b -q libc:nanosleep libc:clock_nanosleep -- sleep 30 \
 		>"$TAP_DIR/out" 2>"$TAP_DIR/err" &

@@ -99,7 +99,7 @@ dtrace_probes_t *dtrace_probes_open(dtrace_hdl_t *dtp, const dtrace_probe_opts_t
 /* Ends it: every probe is out of every victim. NULL: nothing. */
 void dtrace_probes_close(dtrace_probes_t *set);
 
-/* Adds a description, for victims that come after. -1: it makes no sense. */
+/* Adds a description, before there are victims (EBUSY). -1: it makes no sense. */
 int dtrace_probes_add(dtrace_probes_t *set, const char *description);
 
 /*

@@ -91,10 +91,12 @@ int dtrace_probes_add(dtrace_probes_t *set, const char *description)
 {
 	struct dt_desc *d;
 	char err[DT_PROBE_WHY] = "";
+	bool busy;
 	int rc = 0;
 
 	pthread_mutex_lock(&set->lock);
-	d = realloc(set->descs, (set->ndescs + 1) * sizeof(*d));
+	busy = set->victims; /* their threads read the list */
+	d = busy ? NULL : realloc(set->descs, (set->ndescs + 1) * sizeof(*d));
 	if (d) {
 		set->descs = d;
 		d += set->ndescs;
@@ -103,6 +105,8 @@ int dtrace_probes_add(dtrace_probes_t *set, const char *description)
 		set->ndescs += !rc;
 	}
 	pthread_mutex_unlock(&set->lock);
+	if (busy)
+		return dt_fail(set->dtp, EBUSY, NULL);
 	if (!d || rc == -ENOMEM)
 		return dt_fail(set->dtp, EDT_NOMEM, NULL);
 	return rc ? dt_fail(set->dtp, EDT_PROBE, "%s", err) : 0;

@@ -19,9 +19,9 @@ enum {
 
 /* A description and what has become of it. */
 struct dt_desc {
-	struct probe_desc d;    /* taken apart; owned */
-	uint64_t matched;       /* probes so far */
-	char why[DT_PROBE_WHY]; /* why not, when it is known */
+	struct probe_desc d;      /* taken apart; owned */
+	_Atomic uint64_t matched; /* probes so far */
+	char why[DT_PROBE_WHY];   /* why not, when it is known */
 };
 
 /* An event of a record that has ended, to be told yet. */

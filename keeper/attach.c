@@ -230,6 +230,14 @@ static struct victim *other_record(const struct victim *v)
 	return o;
 }
 
+/* One of its threads may be in the middle of an exec, which for a moment leaves none that
+ * can be found: its pidfd knows. (If that is of this process: the client's word.) */
+static bool is_there(const struct victim *v)
+{
+	return v->pidfd >= 0 && procfs_pidfd_alive(v->pidfd) &&
+	       (!kill(v->pid, 0) || errno == EPERM);
+}
+
 void attach_continue(struct victim *v)
 {
 	char text[KP_TEXT] = "";
@@ -243,9 +251,7 @@ void attach_continue(struct victim *v)
 	guard_timer(GUARD_US);
 	rc = seize_all(v, text, sizeof(text));
 	guard_timer(0);
-	/* One of its threads may be in the middle of an exec, which for a moment leaves
-	 * none that can be found: its pidfd knows. */
-	if (rc == -ESRCH && v->pidfd >= 0 && procfs_pidfd_alive(v->pidfd))
+	if (rc == -ESRCH && is_there(v))
 		rc = -EAGAIN;
 	if (rc == -EAGAIN)
 		return; /* at the next tick */

@@ -122,6 +122,8 @@ int tracing_begin(struct tracing *t, const struct command *cmd, int argc, char *
 {
 	t->cmd = cmd;
 	t->dtp = session_open();
+	/* a victim waits for its probes, but not for a tracer that stands still */
+	dtrace_setopt(t->dtp, "patience", "5sec");
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--") != 0)
 			continue;

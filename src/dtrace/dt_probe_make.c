@@ -225,21 +225,67 @@ static int choose(struct dt_pvictim *pv, char *err, size_t size)
 	return open_backend(pv, 0, DTRACE_PROBE_TRAP, err, size);
 }
 
-/* What the kernel does not watch, traps may. */
-static int watch(struct dt_pvictim *pv, const struct probe_spot *spots, size_t n,
-		 char *err, size_t size)
+/* Moves those of v[0..n) that the backend has refused behind the others: how many. */
+static size_t set_aside(const struct dt_backend *by, struct probe_spot *v, size_t n)
+{
+	size_t nrefused = 0, kept = 0, aside = 0;
+	const uint64_t *refused = NULL;
+	struct probe_spot *spare;
+
+	if (by->ops->refused)
+		refused = by->ops->refused(by->b, &nrefused);
+	spare = nrefused ? calloc(n, sizeof(*spare)) : NULL;
+	if (!spare)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		size_t k = 0;
+
+		while (k < nrefused && refused[k] != v[i].addr)
+			k++;
+		if (k < nrefused)
+			spare[aside++] = v[i];
+		else
+			v[kept++] = v[i];
+	}
+	memcpy(v + kept, spare, aside * sizeof(*v));
+	free(spare);
+	return aside;
+}
+
+static int watch_by_traps(struct dt_pvictim *pv, const struct probe_spot *v, size_t n,
+			  char *err, size_t size)
 {
 	const struct dt_backend *by = pv->by;
+	int rc = by[1].ops ? 0 : open_backend(pv, 1, DTRACE_PROBE_TRAP, err, size);
+
+	return rc ? rc : by[1].ops->set(by[1].b, v, n, err, size);
+}
+
+/* What the kernel does not watch, spot by spot, traps do; and, if nothing else is asked
+ * for, all of it when the kernel refuses for another reason. */
+static int watch(struct dt_pvictim *pv, struct probe_spot *v, size_t n, char *err,
+		 size_t size)
+{
+	const struct dt_backend *by = pv->by;
+	size_t left = n, aside;
 	int rc = choose(pv, err, size);
 
-	if (!rc)
-		rc = by[0].ops->set(by[0].b, spots, n, err, size);
-	if (!rc || rc == -ENOMEM || pv->set->opts.backend != DTRACE_PROBE_AUTO ||
-	    by[0].ops == &probe_trap)
+	if (rc)
 		return rc;
-	log_at(LOG_CTL, 1, pv->pid, 0, "probes: %s", err);
-	rc = by[1].ops ? 0 : open_backend(pv, 1, DTRACE_PROBE_TRAP, err, size);
-	return rc ? rc : by[1].ops->set(by[1].b, spots, n, err, size);
+	while (left) {
+		rc = by[0].ops->set(by[0].b, v, left, err, size);
+		if (!rc)
+			break;
+		aside = set_aside(&by[0], v, left);
+		log_at(LOG_CTL, 1, pv->pid, 0, "probes: %s; %zu by traps", err, aside);
+		left -= aside;
+		if (!aside && (rc == -ENOMEM || by[0].ops == &probe_trap ||
+			       pv->set->opts.backend != DTRACE_PROBE_AUTO))
+			return rc;
+		if (!aside)
+			left = 0;
+	}
+	return left < n ? watch_by_traps(pv, v + left, n - left, err, size) : 0;
 }
 
 /* --- evaluation -------------------------------------------------------------------- */

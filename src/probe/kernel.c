@@ -58,15 +58,17 @@ struct draining {
 };
 
 struct probe_backend {
-	struct ps_prochandle *P;     /* the victim; borrowed */
-	pid_t pid;                   /* … */
-	struct kernel_wanted wanted; /* of the kernel */
-	struct kernel_tables tables; /* descriptors of the first program's */
-	struct kernel_links links;   /* all of them */
-	struct ring_buffer *ring;    /* NULL: counts only */
-	int ncpus;                   /* that the kernel counts for */
-	struct draining draining;    /* drain()'s */
-	uint64_t told_lost;          /* records that were lost, as told */
+	struct ps_prochandle *P;      /* the victim; borrowed */
+	pid_t pid;                    /* … */
+	struct kernel_wanted wanted;  /* of the kernel */
+	struct kernel_tables tables;  /* descriptors of the first program's */
+	struct kernel_links links;    /* all of them */
+	struct ring_buffer *ring;     /* NULL: counts only */
+	int ncpus;                    /* that the kernel counts for */
+	struct draining draining;     /* drain()'s */
+	uint64_t told_lost;           /* records that were lost, as told */
+	uint64_t *refused;            /* spots of the last set(); owned */
+	size_t nrefused, max_refused; /* how many, for how many */
 
 	pthread_mutex_t lock;                         /* guards what follows */
 	struct kernel_program programs[PROGRAMS_MAX]; /* the last is for new links */
@@ -156,6 +158,7 @@ static void kernel_close(struct probe_backend *b)
 		kernel_unload(&b->programs[--b->nprograms]);
 	pthread_mutex_destroy(&b->lock);
 	free(b->spots);
+	free(b->refused);
 	free(b);
 }
 
@@ -411,22 +414,47 @@ static int say_link(const struct setting *g, int err, const struct procfs_map *m
 				      : strerror(-err));
 }
 
+static int refuse(struct probe_backend *b, uint64_t addr)
+{
+	size_t room = b->max_refused ? b->max_refused * 2 : 16;
+	uint64_t *v;
+
+	if (b->nrefused == b->max_refused) {
+		v = reallocarray(b->refused, room, sizeof(*v));
+		if (!v)
+			return -ENOMEM;
+		b->refused = v;
+		b->max_refused = room;
+	}
+	b->refused[b->nrefused++] = addr;
+	return 0;
+}
+
+static const uint64_t *kernel_refused(struct probe_backend *b, size_t *ret_n)
+{
+	*ret_n = b->nrefused;
+	return b->refused;
+}
+
 /* Places v[0..n), in the order in which the kernel is to be told of them. */
 static int place_group(struct setting *g, const struct kernel_text *t,
 		       struct kernel_spot *v, size_t n)
 {
+	int failed = 0;
+
 	for (struct kernel_spot *s = v; s < v + n; s++) {
 		int err = kernel_place(t, s, g->said);
 
-		if (err)
-			return err;
-		if (!s->never && is_trapped(g->b, s->at))
-			return kernel_say(g->said, -EBUSY,
-					  "there is a breakpoint of ours at %#llx",
-					  (unsigned long long)s->at);
+		if (!err && !s->never && is_trapped(g->b, s->at))
+			err = kernel_say(g->said, -EBUSY,
+					 "there is a breakpoint of ours at %#llx",
+					 (unsigned long long)s->at);
+		if (err && refuse(g->b, s->s.addr))
+			return no_memory(g);
+		failed = failed ? failed : err;
 	}
 	qsort(v, n, sizeof(*v), by_place);
-	return 0;
+	return failed;
 }
 
 /* Fills the arrays for the link: how many are to be there, or -errno. */
@@ -544,6 +572,7 @@ static int kernel_set(struct probe_backend *b, const struct probe_spot *spots, s
 	struct setting g = { .b = b, .n = n, .said = &said };
 	int rc = n ? begin(&g, spots) : 0;
 
+	b->nrefused = 0;
 	if (!rc)
 		rc = make_room(&g);
 	for (size_t i = 0; !rc && i < n;) {
@@ -668,6 +697,7 @@ const struct probe_ops probe_kernel = {
 	.name = "kernel",
 	.open = kernel_open,
 	.set = kernel_set,
+	.refused = kernel_refused,
 	.gone = kernel_gone,
 	.reset = kernel_reset,
 	.counts = kernel_counts,

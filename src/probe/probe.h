@@ -154,6 +154,11 @@ struct probe_ops {
 	 */
 	int (*set)(struct probe_backend *b, const struct probe_spot *spots, size_t n,
 		   char *err, size_t size);
+	/*
+	 * Addresses of spots for which the last set() failed, though it would watch the
+	 * others: how many in *ret_n; lent until the next. NULL: there are none ever.
+	 */
+	const uint64_t *(*refused)(struct probe_backend *b, size_t *ret_n);
 	/* Objects have gone from lo to hi: what is watched there is so no longer. Counts
 	 * are kept. */
 	void (*gone)(struct probe_backend *b, uint64_t lo, uint64_t hi);

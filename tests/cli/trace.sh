@@ -120,9 +120,10 @@ assert sum(x["ph"] == "B" for x in e) == sum(x["ph"] == "E" for x in e) == int(s
 	"$PGRAB" count --backend=$b -q libc:nanosleep libc:clock_nanosleep -- sleep 30 \
 		>"$TAP_DIR/out" 2>"$TAP_DIR/err" &
 	P=$!
-	await grep -qs sleep /proc/$P/task/$P/children
-	await pgrep -P $P sleep
-	CHILD=$(pgrep -P $P sleep)
+	sleeps() { grep -qs '^sleep$' "/proc/$(child)/comm"; }
+	child() { tr ' ' '\n' <"/proc/$P/task/$P/children" | grep -m1 .; }
+	await sleeps
+	CHILD=$(child)
 	TAP_VICTIMS+=("$CHILD" "$P")
 	sleep 0.3
 	kill -TERM $P

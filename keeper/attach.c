@@ -379,6 +379,7 @@ void attach_begin(struct victim *v, const struct kp_attach *req, int pidfd)
 	v->req = req->h;
 	v->phase = V_ATTACHING;
 	v->klc = req->flags & KP_ATTACH_KLC;
+	v->uprobes = false;
 	v->patience_ms = req->question_ms;
 	v->deadline = clock_mono() + ms * 1000000ull;
 	if (req->flags & KP_ATTACH_CHILD) {

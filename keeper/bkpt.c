@@ -304,6 +304,30 @@ void bkpt_plant_all(struct victim *v)
 			put(v, &v->bkpts[i]);
 }
 
+/* Where the kernel takes over under fire nothing is missed, but for what is hit while a
+ * uprobe takes the place of a trap; the client is told to look. */
+void bkpt_mind_uprobes(struct victim *v)
+{
+	bool changed = false;
+
+	v->uprobes = true;
+	v->hw_off = v->up_off = false;
+	if (!bkpt_plantable(v))
+		return; /* at the next planting */
+	hw_upgrade(v);
+	for (size_t i = 0; i < v->nbkpts; i++) {
+		struct bkpt *b = &v->bkpts[i];
+
+		if (!b->kernel || !b->in_text || b->dead)
+			continue;
+		bkpt_write(v, b, false);
+		put(v, b);
+		changed = true;
+	}
+	if (changed && !v->stopped && v->lwps)
+		hw_tell_unseen(v);
+}
+
 void bkpt_lift_all(struct victim *v)
 {
 	for (size_t i = 0; i < v->nbkpts; i++)

@@ -94,7 +94,7 @@ static uint64_t heeded(struct lwp *l)
 	if (l->hw_fresh)
 		return 0;
 	mask = blocked(l);
-	if (!deaf(mask) || l->hw_deaf || l->v->klc)
+	if (!deaf(mask) || l->hw_deaf || traps_will_do(l->v))
 		return mask;
 	l->hw_fresh = HW_LOOKS;
 	return 0;

@@ -134,12 +134,12 @@ static void await_child(void)
 
 bool hw_ready(const struct victim *v)
 {
-	if (v->klc && R.state == UNWANTED) {
+	if (traps_will_do(v) && R.state == UNWANTED) {
 		R.state = WANTED;
 		R.at = clock_mono() + WAIT_NS;
-	} else if (!v->klc && R.state == TRYING) {
+	} else if (!traps_will_do(v) && R.state == TRYING) {
 		await_child();
-	} else if (!v->klc && (R.state == UNWANTED || R.state == WANTED)) {
+	} else if (!traps_will_do(v) && (R.state == UNWANTED || R.state == WANTED)) {
 		ready(0);
 	}
 	return R.state == READY;

@@ -225,6 +225,7 @@ struct victim {
 	int memfd;                  /* /proc/PID/mem, read-write; -1 not open */
 	enum victim_phase phase;    /* see there */
 	bool klc;                   /* kill on last close */
+	bool uprobes;               /* there are some in it, or are to be (KP_UPROBES) */
 	bool creating;              /* a child of the client before its first exec */
 	bool nostop;                /* attach without leaving it stopped */
 	bool stopping, stopped;     /* all-stop wanted; reached */
@@ -444,6 +445,8 @@ struct bkpt *bkpt_find(struct victim *v, uint64_t addr); /* dead ones too */
 int bkpt_set(struct victim *v, const struct kp_bkpt *req);
 int bkpt_clear(struct victim *v, uint64_t addr);
 bool bkpt_plantable(const struct victim *v); /* traps may stand in the text now */
+/* uprobes come into it */
+void bkpt_mind_uprobes(struct victim *v);
 void bkpt_plant_all(struct victim *v);
 void bkpt_lift_all(struct victim *v);
 void bkpt_forget_all(struct victim *v); /* the address space has gone */
@@ -485,6 +488,11 @@ void hw_stood(struct lwp *l); /* it has stopped, whatever for: retires events */
 void hw_pass(struct lwp *l);
 void hw_tick(struct victim *v, uint64_t now);
 
+/* One that dies with us needs nothing better; but see KP_UPROBES. */
+static inline bool traps_will_do(const struct victim *v)
+{
+	return v->klc && !v->uprobes;
+}
 bool hw_ready(const struct victim *v); /* events may be had; asks for them if not yet */
 bool hw_may_signal(uid_t uid);         /* a process of that user gets our signals */
 void hw_retry(void);                   /* upgrades traps a little later */

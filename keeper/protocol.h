@@ -26,7 +26,7 @@
 #include "arch/arch.h"
 
 enum {
-	KP_VERSION = 3,
+	KP_VERSION = 4,
 	KP_HUB_FD = 3,             /* the keeper's end of the hub at its start */
 	KP_CLIENT_FD = 4,          /* a pidfd of the client at its start */
 	KP_MAX_BKPTS = 65536,      /* breakpoints in one victim */
@@ -88,6 +88,9 @@ enum kp_type {
 	 * with a kp_ring, sealed against shrinking, that the keeper maps until the
 	 * release */
 	KP_RECORDS,
+	/* header: there are to be uprobes in it, which somebody else's at the same place
+	 * of a file makes deaf to traps: what can be kept by the kernel is */
+	KP_UPROBES,
 	KP_NTYPES
 };
 

@@ -175,6 +175,12 @@ static void do_release(struct victim *v, const union packet *p)
 
 /* --- breakpoints ------------------------------------------------------------------- */
 
+static void do_uprobes(struct victim *v, const union packet *p)
+{
+	bkpt_mind_uprobes(v);
+	reply(v, p, 0);
+}
+
 static void do_bkpt_set(struct victim *v, const union packet *p)
 {
 	const struct arch_insn *i = &p->bkpt.insn;
@@ -424,6 +430,7 @@ static const struct request control[KP_NTYPES] = {
 	[KP_REGSET] = { do_regset, sizeof(struct kp_regset_page) },
 	[KP_CAPTURE] = { do_capture, sizeof(struct kp_capture) },
 	[KP_SYSCALL_INSN] = { do_syscall_insn, sizeof(struct kp_mask) },
+	[KP_UPROBES] = { do_uprobes, sizeof(struct kp_header) },
 };
 
 static bool well_formed(const union packet *p, ssize_t n)

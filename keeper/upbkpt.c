@@ -110,7 +110,7 @@ int up_arm(struct victim *v, struct bkpt *b)
 {
 	int mark;
 
-	if (v->klc || v->up_off || b->in_text || v->phase != V_HELD)
+	if (traps_will_do(v) || v->up_off || b->in_text || v->phase != V_HELD)
 		return -EOPNOTSUPP;
 	mark = set(v, b->addr);
 	log_at(LOG_KEEP, 2, v->pid, 0, "uprobe 0x%llx: %s", (unsigned long long)b->addr,
@@ -126,7 +126,7 @@ int up_arm(struct victim *v, struct bkpt *b)
 static void drop(struct victim *v, int mark)
 {
 	if (v->up[mark].link)
-		close(v->up[mark].link);
+		uprobe_drop(v->up[mark].link);
 	memset(&v->up[mark], 0, sizeof(v->up[mark]));
 }
 

@@ -174,6 +174,7 @@ static const char *const type_name[KP_NTYPES] = {
 	[KP_REGSET] = "regset",
 	[KP_CAPTURE] = "capture",
 	[KP_RECORDS] = "records",
+	[KP_UPROBES] = "uprobes",
 };
 
 void hold_header(struct kp_header *h, enum kp_type type, size_t len, pid_t tid)

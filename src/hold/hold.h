@@ -236,6 +236,14 @@ int hold_set_klc(struct hold *h, bool klc);
  */
 int hold_set_patience(struct hold *h, unsigned ms);
 
+/*
+ * There are to be uprobes in the victim. From then on the kernel takes each of its traps
+ * for a uprobe's where anybody has one at that place of the file, in whatever process
+ * (docs/ptrace-notes.md): breakpoints with HOLD_BKPT_KERNEL are kept by the kernel if
+ * that is at all possible, even in a victim that is killed with us. Until its release.
+ */
+int hold_uprobes(struct hold *h);
+
 /* --- breakpoints -------------------------------------------------------------------- */
 
 enum {

@@ -85,6 +85,15 @@ int hold_set_patience(struct hold *h, unsigned ms)
 	return call_mask(h, KP_SET_PATIENCE, ms);
 }
 
+int hold_uprobes(struct hold *h)
+{
+	struct kp_header req;
+	struct kp_reply reply;
+
+	hold_header(&req, KP_UPROBES, sizeof(req), 0);
+	return hold_call(h, &req, &reply, sizeof(reply));
+}
+
 int hold_lwp_ctl(struct hold *h, pid_t tid, enum hold_lwp_op op, int sig)
 {
 	struct kp_mask req = { .mask = (uint64_t)op | (uint64_t)sig << KP_LWP_SIGNAL };

@@ -211,7 +211,12 @@ int uprobe_set(const struct uprobe *u, pid_t pid, const char *path, uint64_t off
 	uint64_t cookie = (uint64_t)mark | (uint64_t)sig << 8;
 	struct link_create a = describe(u->prog, pid, path, &offset, &cookie, 1);
 
-	return call_bpf(BPF_LINK_CREATE, &a, sizeof(a));
+	return (int)aside_call(SYS_bpf, BPF_LINK_CREATE, (long)&a, sizeof(a));
+}
+
+void uprobe_drop(int link)
+{
+	aside_call(SYS_close, link, 0, 0);
 }
 
 int uprobe_take(const struct uprobe *u, pid_t tid, int mark, struct uprobe_hits *ret)

@@ -34,18 +34,21 @@ void uprobe_close(struct uprobe *u);
 /*
  * Sets one for process pid alone, at the file's offset, in bytes; a thread that passes is
  * sent sig. `mark` (0 to 255) tells it from others of the process. Takes some 10 ms,
- * closing the descriptor that is returned some 40: in both the kernel waits for every
+ * dropping the descriptor that is returned some 40: in both the kernel waits for every
  * CPU. -ESRCH: no such process; -ENOENT, -EINVAL: no such file or offset.
+ *
+ * Made by a process aside, and dropped by one: a SIGKILL that comes in the middle would
+ * leave the uprobe in the kernel for good, where it swallows traps at that place.
  */
 int uprobe_set(const struct uprobe *u, pid_t pid, const char *path, uint64_t offset,
 	       int mark, int sig);
+void uprobe_drop(int link);
 
 /*
  * One link for many places of a file: program prog, of whatever content, is run at
  * offsets[0..n), with cookies[0..n), in process pid alone. path may be /proc/self/fd/N.
- * Made by a process aside: a SIGKILL that comes in the middle would leave uprobes in the
- * text for good (as in close(2) of it). Costs as uprobe_set(). -524 (ENOTSUPP): an
- * instruction that uprobes do not know.
+ * Made by a process aside too, and to be closed by one. Costs as uprobe_set(). -524
+ * (ENOTSUPP): an instruction that uprobes do not know.
  */
 int uprobe_link(int prog, pid_t pid, const char *path, const uint64_t *offsets,
 		const uint64_t *cookies, uint32_t n);

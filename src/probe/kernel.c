@@ -37,6 +37,7 @@
 
 #include "os/uprobe.h"
 #include "probe/kernel.h"
+#include "proc/control.h"
 #include "util/scope.h"
 
 enum {
@@ -185,6 +186,7 @@ static int kernel_open(struct ps_prochandle *P, enum probe_want want, size_t sta
 		kernel_close(b);
 		return rc;
 	}
+	Puprobes(P); /* without a keeper there are no traps */
 	*ret = b;
 	return 0;
 }
@@ -380,13 +382,15 @@ static bool read_byte(struct probe_backend *b, uint64_t at, uint8_t *ret)
 	return !err;
 }
 
-/* Is there a trap of ours? A uprobe would swallow its hits, and lift it at its end. */
+/* Is there a trap of ours? A uprobe would swallow its hits, and lift it at its end. A
+ * uprobe whose link is being closed may go while we look: what hides only our own traps
+ * is read first. */
 static bool is_trapped(struct probe_backend *b, uint64_t at)
 {
 	uint8_t byte, own;
 
-	return read_byte(b, at, &byte) && byte == INT3 && Pread(b->P, &own, 1, at) == 1 &&
-	       own != INT3;
+	return Pread(b->P, &own, 1, at) == 1 && own != INT3 && read_byte(b, at, &byte) &&
+	       byte == INT3;
 }
 
 /* Has the kernel put it there? What cannot be read is not doubted. */

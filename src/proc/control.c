@@ -52,6 +52,16 @@ int Ppatience(struct ps_prochandle *P, unsigned ms)
 	return rc;
 }
 
+int Puprobes(struct ps_prochandle *P)
+{
+	int rc;
+
+	handle_lock(P);
+	rc = P->hold ? hold_uprobes(P->hold) : -EBADF;
+	handle_unlock(P);
+	return rc;
+}
+
 int Pctlfd(struct ps_prochandle *P)
 {
 	return P->hold ? hold_event_fd(P->hold) : -1;

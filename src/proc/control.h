@@ -108,6 +108,9 @@ int Pwant(struct ps_prochandle *P, unsigned mask);
  * first): hold_set_patience(). */
 int Ppatience(struct ps_prochandle *P, unsigned ms);
 
+/* There are to be uprobes in it: hold_uprobes(). */
+int Puprobes(struct ps_prochandle *P);
+
 /* The keeper's hold of P; NULL read-only. Borrowed. */
 struct hold *Phold(struct ps_prochandle *P);
 

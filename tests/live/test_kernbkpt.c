@@ -227,8 +227,8 @@ static void a_trap_is_upgraded_under_fire(void)
 
 /* --- somebody else's uprobe -------------------------------------------------------- */
 
-/* Where beat() is in the file of this program: for the kernel. */
-static uint64_t file_offset(void)
+/* Where addr is in the file of this program: for the kernel. */
+static uint64_t file_offset(uint64_t addr)
 {
 	struct procfs_map *maps;
 	uint64_t at = 0;
@@ -236,8 +236,8 @@ static uint64_t file_offset(void)
 
 	assert_int_equal(procfs_maps(getpid(), 0, &maps, &n), 0);
 	for (size_t i = 0; i < n; i++)
-		if (beat_addr() >= maps[i].start && beat_addr() < maps[i].end)
-			at = beat_addr() - maps[i].start + maps[i].offset;
+		if (addr >= maps[i].start && addr < maps[i].end)
+			at = addr - maps[i].start + maps[i].offset;
 	free(maps);
 	return at;
 }
@@ -254,13 +254,13 @@ static int uprobe_type(void)
 	return type;
 }
 
-/* A kernel uprobe at beat() in pid, which counts the hits of the first thread; -1. */
-static int foreign_uprobe(pid_t pid)
+/* A kernel uprobe at addr in pid, which counts the hits of the first thread; -1. */
+static int foreign_uprobe_at(pid_t pid, uint64_t addr)
 {
 	static const char path[] = "/proc/self/exe";
 	struct perf_event_attr attr = { .size = sizeof(attr),
 					.config1 = (uintptr_t)path,
-					.config2 = file_offset() };
+					.config2 = file_offset(addr) };
 	int type = uprobe_type(), fd = -1;
 
 	attr.type = (uint32_t)type;
@@ -268,6 +268,11 @@ static int foreign_uprobe(pid_t pid)
 		fd = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1,
 				  PERF_FLAG_FD_CLOEXEC);
 	return fd;
+}
+
+static int foreign_uprobe(pid_t pid)
+{
+	return foreign_uprobe_at(pid, beat_addr());
 }
 
 static uint64_t counted(int fd)
@@ -405,6 +410,40 @@ static void a_uprobe_stays(void)
 	hold_forget_keeper();
 }
 
+/* In a victim that has uprobes a trap is nobody's business but the kernel's wherever
+ * another process has one. Breaks when a trap stays in the text of such a victim because
+ * it would be killed with us: none of its hits would be told. */
+static void a_uprobe_in_another_process(void)
+{
+	struct seen seen;
+	struct hold *h;
+	pid_t pid, other;
+	int there, here;
+
+	need_events();
+	need_uprobes();
+	new_board();
+	pid = start(be_beating);
+	other = start((void (*)(void))pause);
+	there = foreign_uprobe(other);
+	here = foreign_uprobe_at(pid, (uint64_t)(uintptr_t)beat_once);
+	assert_true(there >= 0 && here >= 0);
+	await(atomic_load(&board->ready) == THREADS);
+	h = grab(pid, HOLD_KLC);
+	set(h, HOLD_BKPT_KERNEL);
+	assert_int_not_equal(text_byte(pid), own_byte);
+	assert_int_equal(hold_uprobes(h), 0);
+	assert_int_equal(text_byte(pid), own_byte);
+	assert_int_equal(hold_run(h, 0, 0, 0), 0);
+	seen = let_go_and_watch(h, pid);
+	assert_int_equal(seen.hits, THREADS * CALLS);
+	assert_int_equal(seen.late, 0);
+	close(there);
+	close(here);
+	kill(other, SIGKILL);
+	assert_int_equal(waitpid(other, NULL, 0), other);
+}
+
 /* --- the keeper is killed ---------------------------------------------------------- */
 
 /* Breaks when anything of ours is in the text, or the signal of a hit is deadly. */
@@ -431,6 +470,7 @@ static const struct harness_test tests[] = {
 	TEST(a_uprobe_leaves_first),
 	TEST(a_uprobe_is_no_instruction),
 	TEST(a_uprobe_stays),
+	TEST(a_uprobe_in_another_process),
 	TEST_IN(keeper_killed_at_any_instant, 120),
 	TEST_END,
 };

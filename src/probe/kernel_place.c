@@ -122,9 +122,22 @@ static bool is_refused(const struct arch_insn *insn)
 	       ((op & 0xfe) == 0xe8 || op == 0xeb || (op & 0xf0) == 0x70);
 }
 
-static bool is_endbr(const struct arch_insn *insn)
+/* Is it one of the nops of up to 8 bytes that compilers fill with? The kernel steps the
+ * others (endbr64 too). */
+static bool is_usual_nop(const struct arch_insn *insn)
 {
-	return insn->kind == ARCH_INSN_NOP && insn->bytes[0] == 0xf3;
+	static const uint8_t usual[][8] = {
+		{ 0x90 },
+		{ 0x66, 0x90 },
+		{ 0x0f, 0x1f, 0x00 },
+		{ 0x0f, 0x1f, 0x40, 0x00 },
+		{ 0x0f, 0x1f, 0x44, 0x00, 0x00 },
+		{ 0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00 },
+		{ 0x0f, 0x1f, 0x80, 0, 0, 0, 0 },
+		{ 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 },
+	};
+
+	return insn->len <= 8 && !memcmp(insn->bytes, usual[insn->len - 1], insn->len);
 }
 
 /* Does the kernel emulate it? */
@@ -132,7 +145,7 @@ static bool is_cheap(const struct arch_insn *insn)
 {
 	switch (insn->kind) {
 	case ARCH_INSN_NOP:
-		return !is_endbr(insn) && !is_refused(insn);
+		return is_usual_nop(insn);
 	case ARCH_INSN_PUSH_REG:
 	case ARCH_INSN_JMP_REL:
 	case ARCH_INSN_CALL_REL:

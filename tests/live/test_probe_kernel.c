@@ -45,6 +45,7 @@ FUNCTION(f_endbr, "endbr64\n\tpush %rbp\n\tpop %rbp\n\tret");
 FUNCTION(f_push, "push %r12\n\tpop %r12\n\tret");
 FUNCTION(f_nop, "nop\n\tret");
 FUNCTION(f_nop5, ".byte 0x0f, 0x1f, 0x44, 0, 0\n\tret");
+FUNCTION(f_odd_nop, ".byte 0x0f, 0x1f, 0x04, 0\n\tnop\n\tret");
 FUNCTION(f_sub, "sub $24, %rsp\n\tpush %rbx\n\tpop %rbx\n\tadd $24, %rsp\n\tret");
 FUNCTION(f_sub_much, "sub $512, %rsp\n\tcall 1f\n1:\tadd $520, %rsp\n\tret");
 FUNCTION(f_mov, "mov %rdi, %rax\n\tnop\n\tret");
@@ -84,8 +85,8 @@ __asm__("j_end:\n");
 void j_end(void);
 
 static void (*const functions[])(long, long) = {
-	f_endbr, f_push, f_nop,  f_nop5,         f_sub, f_sub_much,
-	f_mov,   f_xor,  f_loop, f_mov_argument, f_ret, f_cmp,
+	f_endbr, f_push, f_nop,          f_nop5, f_sub, f_sub_much, f_mov,
+	f_xor,   f_loop, f_mov_argument, f_ret,  f_cmp, f_odd_nop,
 };
 
 enum {
@@ -345,6 +346,8 @@ static void entries_land_where_it_is_cheap(void)
 	assert_int_equal(first_byte(w.pid, f_endbr), 0xf3);
 	assert_int_equal(first_byte(w.pid, (char *)f_endbr + 4), 0xcc);
 	assert_int_equal(first_byte(w.pid, f_sub), 0x48);
+	assert_int_equal(first_byte(w.pid, f_odd_nop), 0x0f);
+	assert_int_equal(first_byte(w.pid, (char *)f_odd_nop + 4), 0xcc);
 	assert_int_equal(first_byte(w.pid, f_push), 0xcc);
 	assert_int_equal(first_byte(w.pid, f_loop), 0xcc);
 	finish(w.pid);

@@ -250,12 +250,28 @@ static void take_hits(struct tracing *t)
 	output_flush(); /* somebody may be looking */
 }
 
+/* When it ends by itself: monotonic ns. */
+static uint64_t end_of(const struct tracing *t)
+{
+	return t->lasts_ms ? t->began_ns + (uint64_t)t->lasts_ms * 1000000 : UINT64_MAX;
+}
+
 static bool over(const struct tracing *t)
 {
 	if (targets_all_gone(&t->targets) && t->followed <= 0)
 		return true;
-	return t->lasts_ms &&
-	       tracing_now() - t->began_ns >= (uint64_t)t->lasts_ms * 1000000;
+	return tracing_now() >= end_of(t);
+}
+
+/* ms until `when`, rounded up; most at most. */
+static int time_until(uint64_t when, int most)
+{
+	uint64_t now = tracing_now();
+
+	if (when <= now)
+		return 0;
+	when = (when - now + 999999) / 1000000;
+	return when < (uint64_t)most ? (int)when : most;
 }
 
 static void take_signal(struct tracing *t)
@@ -296,7 +312,7 @@ static bool loop(struct tracing *t)
 		[DTRACE_PROBE_STACKS] = STACKS_MS,
 	};
 	uint64_t every = (uint64_t)t->every_ms * 1000000;
-	uint64_t next = every ? t->began_ns + every : UINT64_MAX;
+	uint64_t next = every ? t->began_ns + every : UINT64_MAX, due;
 
 	while (!over(t) && !t->sig && !output_failed()) {
 		take_hits(t);
@@ -305,7 +321,8 @@ static bool loop(struct tracing *t)
 			t->tick(t);
 			output_flush();
 		}
-		if (!wait_news(t, often[t->opts.want]))
+		due = next < end_of(t) ? next : end_of(t);
+		if (!wait_news(t, time_until(due, often[t->opts.want])))
 			return false;
 	}
 	return true;

@@ -15,6 +15,7 @@
 #include "os/procfs.h"
 #include "util/scope.h"
 
+_Static_assert((int)KP_VERSION == PGRAB_KEEPER_PROTOCOL, "src/meson.build tells users");
 _Static_assert((int)HOLD_RUN_STEP == (int)KP_RUN_STEP &&
 		       (int)HOLD_RUN_CLEARSIG == (int)KP_RUN_CLEARSIG &&
 		       (int)HOLD_RUN_LIFTED == (int)KP_RUN_LIFTED,

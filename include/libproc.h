@@ -329,7 +329,9 @@ int Pstate(struct ps_prochandle *P);
 pid_t Pgetpid(struct ps_prochandle *P);
 
 /* Refreshes and lends the status; NULL with errno when the process is gone and left
- * none. */
+ * none. It is P's own: calls on P change it, and in a session the control thread does
+ * when it learns of something, up to the process's end. So it is read where nothing
+ * happens: in a hook, while all is stopped, or after the notice of the end. */
 const pstatus_t *Pstatus(struct ps_prochandle *P);
 
 /* Refreshes and lends the psinfo; NULL when the process is gone. */

@@ -50,9 +50,11 @@ enum {
 
 /* How a set is made; zeroed: the defaults. */
 typedef struct dtrace_probe_opts {
-	int backend;  /* DTRACE_PROBE_AUTO … TRAP */
-	int want;     /* DTRACE_PROBE_COUNT … STACKS */
-	size_t stack; /* bytes of a stack copied at each hit; 0: 16 KiB */
+	int backend; /* DTRACE_PROBE_AUTO … TRAP */
+	int want;    /* DTRACE_PROBE_COUNT … STACKS */
+	/* bytes of a stack copied at each hit; 0: 16 KiB; at most 1 MiB (EINVAL), of
+	 * which the kernel's backend copies 64 KiB */
+	size_t stack;
 	int nargs; /* arguments of an event; 0: the 6 in registers; 7 to 10 cost more */
 	int zdefs; /* 1: descriptions that match nothing are no error (-Z) */
 } dtrace_probe_opts_t;
@@ -74,10 +76,13 @@ typedef struct dtrace_probe {
 /* One hit. Valid during the call. */
 typedef struct dtrace_probe_event {
 	const dtrace_probe_t *probe; /* whose */
-	struct ps_prochandle *P;     /* the victim; NULL when its record has ended */
-	pid_t pid, tid;              /* process and thread */
-	uint64_t time_ns;            /* CLOCK_MONOTONIC */
-	unsigned depth;              /* traced calls around it */
+	/* the victim, for its name only; NULL when its record has ended, and of hits that
+	 * were put aside while objects came or went */
+	struct ps_prochandle *P;
+	pid_t pid, tid;   /* process and thread */
+	uint64_t time_ns; /* CLOCK_MONOTONIC */
+	/* calls around it whose entry and return are watched */
+	unsigned depth;
 	/* entry and offset: the ABI's integer arguments, of which the first nargs could
 	 * be read; return: args[0] is the offset of the return, args[1] the value */
 	uint64_t args[DTRACE_PROBE_NARGS];
@@ -96,7 +101,8 @@ typedef struct dtrace_probe_event {
  * before victims are. Ends with dtrace_probes_close(), before dtrace_close(). */
 dtrace_probes_t *dtrace_probes_open(dtrace_hdl_t *dtp, const dtrace_probe_opts_t *opts);
 
-/* Ends it: every probe is out of every victim. NULL: nothing. */
+/* Ends it: every probe is out of every victim; takes as long as dtrace_probes_stop().
+ * Nobody may be in a call with the set. NULL: nothing. */
 void dtrace_probes_close(dtrace_probes_t *set);
 
 /* Adds a description, before there are victims (EBUSY). -1: it makes no sense. */
@@ -113,20 +119,27 @@ int dtrace_probes_check(dtrace_probes_t *set);
  * NULL) gets why it is not the kernel's, or NULL. Lent. */
 const char *dtrace_probes_backend(dtrace_probes_t *set, pid_t pid, const char **ret_why);
 
-/* Stops watching, everywhere: what was hit till now can still be read. */
+/* Stops watching, everywhere: what was hit till now can still be read. Waits for hooks
+ * and breakpoint callbacks that are running, and for the kernel: 50 to 80 ms a victim.
+ * Not to be called in a callback of the set's. */
 void dtrace_probes_stop(dtrace_probes_t *set);
 
 typedef int dtrace_probe_f(void *arg, const dtrace_probe_t *probe, uint64_t count);
 
-/* Calls fn for each probe with its hits so far, by id; non-zero ends it and is returned.
- * Hits of a victim that has ended stay. */
+/* Calls fn for each probe with its hits so far, victim by victim, by id; non-zero ends it
+ * and is returned (-1 is also an error: no memory). Hits of a victim that has ended stay;
+ * those that dtrace_probes_read() says are lost were counted, but for jumps that were to
+ * be looked at (COUNT, traps). fn may call what it likes, but not end the set. */
 int dtrace_probes_iter(dtrace_probes_t *set, dtrace_probe_f *fn, void *arg);
 
 typedef void dtrace_probe_event_f(void *arg, const dtrace_probe_event_t *ev);
 
 /* Tells the hits that came since the last call, each victim's in order of time. To be
  * called often (every 10 ms) while victims run; by one thread at a time. Returns how many
- * hits were lost for want of room since the last call. */
+ * hits were lost for want of room since the last call.
+ *
+ * fn calls dtrace_probe_stack(), and nothing else of the session, its records or the set:
+ * it would wait for itself. */
 uint64_t dtrace_probes_read(dtrace_probes_t *set, dtrace_probe_event_f *fn, void *arg);
 
 /* The frames of ev as text, one a line, as Pfmt_ustack(): by what was mapped at the hit,

@@ -85,14 +85,20 @@ static void describe_tracer(pid_t tracer, char *text, size_t size)
 			 tracer);
 }
 
+static bool lives(const struct victim *v, pid_t tid)
+{
+	char state = lwp_proc_state(v->pid, tid);
+
+	return state && state != 'Z' && state != 'X';
+}
+
 /* EPERM has many causes: a zombie, a thread that is ours by birth, another tracer, no
  * right. 0: ours; 1: nothing to attach to. */
 static int refused(struct victim *v, pid_t tid, char *text, size_t size)
 {
 	struct procfs_status st;
-	char state = lwp_proc_state(v->pid, tid);
 
-	if (state == 'Z' || state == 'X' || !state)
+	if (!lives(v, tid))
 		return 1;
 	if (procfs_status(v->pid, tid, &st))
 		return 1;
@@ -271,6 +277,23 @@ void attach_continue(struct victim *v)
 		attach_done(v);
 }
 
+/* A thread that we seized in the middle of a clone had been asked before whether it is
+ * traced (kernel_clone(), 6.18): the new one is nobody's, may have come after our last
+ * look, and would run into our breakpoints. Once all stand no more come. */
+static bool has_newborn(const struct victim *v)
+{
+	bool found = false;
+	pid_t *tids;
+	size_t n;
+
+	if (procfs_nlwp(v->pid) == (int)v->nlwps || procfs_tids(v->pid, &tids, &n))
+		return false;
+	for (size_t i = 0; i < n && !found; i++)
+		found = !lwp_find(tids[i]) && lives(v, tids[i]);
+	free(tids);
+	return found;
+}
+
 /*
  * A thread that we had not seized yet may exec: it takes the tid of the leader, which we
  * had, and the kernel unlinks that from us without a word (de_thread(), 6.18). What
@@ -281,6 +304,11 @@ bool attach_is_whole(struct victim *v)
 	struct lwp *l = victim_lwp(v, v->pid);
 	struct procfs_status st;
 
+	if (!v->nostop && has_newborn(v)) {
+		log_at(LOG_KEEP, 1, v->pid, 0, "a thread has been born unseen");
+		v->seized = false;
+		return false;
+	}
 	if (!l || (l->state == LWP_STOPPED && !v->crowded))
 		return true; /* nobody else was there to exec */
 	if (procfs_status(v->pid, v->pid, &st) || st.tracer == K.pid)

@@ -350,6 +350,7 @@ struct kp_record {
 	uint64_t time_ns; /* CLOCK_MONOTONIC */
 	uint64_t addr;    /* of the breakpoint */
 	uint64_t at;      /* address of the stack's first byte here */
+	uint64_t goes;    /* where a jump through memory goes; 0: it is none */
 	arch_regs_t regs; /* at it */
 };
 

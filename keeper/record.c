@@ -182,6 +182,17 @@ void record_tick(struct victim *v, uint64_t now)
 	}
 }
 
+/* Whoever reads the record may find that memory gone. */
+static uint64_t goes(const struct lwp *l, const struct bkpt *b, const arch_regs_t *regs)
+{
+	struct mem m = bkpt_memory(l->v);
+	uint64_t pc;
+
+	if (b->insn.kind != ARCH_INSN_JMP_MEM)
+		return 0;
+	return arch_jump_target(&b->insn, regs, &m, &pc) ? 0 : pc;
+}
+
 void record_hit(struct lwp *l, const struct bkpt *b)
 {
 	struct ring *r = &l->v->ring;
@@ -196,6 +207,7 @@ void record_hit(struct lwp *l, const struct bkpt *b)
 	}
 	rec.time_ns = clock_mono();
 	rec.regs = *regs;
+	rec.goes = goes(l, b, regs);
 	if (r->stack)
 		add_stack(l, &rec);
 	rec.len = (uint32_t)sizeof(rec) + rec.nstack;

@@ -149,20 +149,43 @@ static void report(struct tracing *t)
 	c->room = 0;
 }
 
+/* What follows the provider, `pid$target:` or `pid1234:`; text when there is none. */
+static const char *body_of(const char *text)
+{
+	const char *colon = strchr(text, ':');
+
+	if (strncmp(text, "pid", 3) || !colon)
+		return text;
+	if (!strncmp(text + 3, "$target", (size_t)(colon - text) - 3) ||
+	    text + 3 + strspn(text + 3, "0123456789") == colon)
+		return colon + 1;
+	return text;
+}
+
+/* The colon before the name of a description: the first behind the module's that is
+ * alone, since pairs belong to names of C++ (src/probe/parse.c). NULL: none. */
+static const char *name_colon(const char *body)
+{
+	const char *at = strchr(body, ':');
+
+	if (!at)
+		return NULL;
+	for (at++; *(at += strcspn(at, ":")); at += 2)
+		if (at[1] != ':')
+			return at;
+	return NULL;
+}
+
 /* The returns of what a description names: its name, `entry` or none, becomes
  * `return`. */
 static char *returns_of(const struct command *cmd, const char *text)
 {
-	bool full = !strncmp(text, "pid", 3);
-	const char *last = strrchr(text, ':');
+	const char *body = body_of(text), *last = name_colon(body);
 	char *made = options_alloc(strlen(text) + 16, 1);
-	unsigned colons = 0;
 
-	for (const char *p = text; *p; p++)
-		colons += *p == ':';
-	if (!colons)
+	if (!strchr(body, ':'))
 		sprintf(made, "*:%s:return", text);
-	else if (colons < (full ? 3 : 2))
+	else if (!last)
 		sprintf(made, "%s:return", text);
 	else if (!last[1] || !strcmp(last + 1, "entry"))
 		sprintf(made, "%.*sreturn", (int)(last + 1 - text), text);
@@ -174,12 +197,11 @@ static char *returns_of(const struct command *cmd, const char *text)
 
 static char *entries_of(const char *text)
 {
-	size_t len = strlen(text);
-	char *made = options_alloc(len + 8, 1);
-	bool open = !strncmp(text, "pid", 3) && text[len - 1] == ':';
+	const char *last = name_colon(body_of(text));
+	char *made = options_alloc(strlen(text) + 8, 1);
 
 	/* in the full form no name means all names */
-	sprintf(made, "%s%s", text, open ? "entry" : "");
+	sprintf(made, "%s%s", text, last && !last[1] ? "entry" : "");
 	return made;
 }
 

@@ -129,7 +129,7 @@ static int adopt(dt_proc_t *parent, dt_proc_t *dpr, const struct hold_event *ev)
 	dpr->evented = parent->evented;
 	dpr->objects_fn = parent->objects_fn;
 	dpr->objects_arg = parent->objects_arg;
-	dpr->probes = parent->probes;
+	dpr->probes = dt_probes_ref(parent->probes);
 	dpr->patience = parent->patience;
 	dpr->unstopped = true;
 	dpr->parent = parent->pid;

@@ -503,6 +503,10 @@ void dt_probes_exec(dt_proc_t *dpr);
  * left, what they counted and told is taken out of it. */
 void dt_probes_leave(dt_proc_t *dpr);
 void dt_probes_part(dt_proc_t *dpr);
+/* dt_probe.c: a record's reference on its set, which may be closed before it ends. NULL:
+ * nothing. */
+dtrace_probes_t *dt_probes_ref(dtrace_probes_t *set);
+void dt_probes_unref(dtrace_probes_t *set);
 
 /* dt_bkpt.c */
 void dt_bkpts_plant(dt_proc_t *dpr); /* those that are enabled and not planted */

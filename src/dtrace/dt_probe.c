@@ -55,6 +55,39 @@ static bool enter(dtrace_hdl_t *dtp, dtrace_probes_t *set)
 	return free;
 }
 
+static dtrace_probes_t *new_set(dtrace_hdl_t *dtp, const dtrace_probe_opts_t *opts)
+{
+	dtrace_probes_t *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return NULL;
+	set->dtp = dtp;
+	set->refs = 1;
+	set->opts = *opts;
+	if (!set->opts.stack)
+		set->opts.stack = DT_PROBE_STACK;
+	set->tail = &set->victims;
+	pthread_mutex_init(&set->lock, NULL);
+	pthread_cond_init(&set->cond, NULL);
+	return set;
+}
+
+dtrace_probes_t *dt_probes_ref(dtrace_probes_t *set)
+{
+	if (set)
+		set->refs++;
+	return set;
+}
+
+void dt_probes_unref(dtrace_probes_t *set)
+{
+	if (!set || --set->refs)
+		return;
+	pthread_cond_destroy(&set->cond);
+	pthread_mutex_destroy(&set->lock);
+	free(set);
+}
+
 dtrace_probes_t *dtrace_probes_open(dtrace_hdl_t *dtp, const dtrace_probe_opts_t *opts)
 {
 	static const dtrace_probe_opts_t defaults;
@@ -67,23 +100,16 @@ dtrace_probes_t *dtrace_probes_open(dtrace_hdl_t *dtp, const dtrace_probe_opts_t
 		dt_fail(dtp, EINVAL, NULL);
 		return NULL;
 	}
-	set = calloc(1, sizeof(*set));
+	set = new_set(dtp, opts);
 	if (!set)
 		err = EDT_NOMEM;
 	else if (!enter(dtp, set))
 		err = EALREADY;
 	if (err) {
 		dt_fail(dtp, err, NULL);
-		free(set);
+		dt_probes_unref(set);
 		return NULL;
 	}
-	set->dtp = dtp;
-	set->opts = *opts;
-	if (!set->opts.stack)
-		set->opts.stack = DT_PROBE_STACK;
-	set->tail = &set->victims;
-	pthread_mutex_init(&set->lock, NULL);
-	pthread_cond_init(&set->cond, NULL);
 	return set;
 }
 
@@ -171,13 +197,14 @@ void dtrace_probes_stop(dtrace_probes_t *set)
 	}
 }
 
-/* Records that are made from now on have nothing to do with it; the others leave it. */
+/* Records that are made from now on have nothing to do with it; the others leave it, but
+ * for a reference: they look whether it is stopped. */
 static void leave_records(dtrace_probes_t *set)
 {
 	dt_session_lock(set->dtp);
 	set->dtp->probes = NULL;
 	dt_session_unlock(set->dtp);
-	for (struct dt_pvictim *pv = set->victims; pv; pv = pv->next) {
+	for (struct dt_pvictim *pv = first(set); pv; pv = after(pv)) {
 		dt_proc_t *dpr = use(pv);
 
 		if (!dpr)
@@ -191,7 +218,7 @@ static void leave_records(dtrace_probes_t *set)
 	/* those that are ending by themselves */
 	pthread_mutex_lock(&set->lock);
 	for (struct dt_pvictim *pv = set->victims; pv; pv = pv->next)
-		while (pv->P)
+		while (!pv->parted)
 			pthread_cond_wait(&set->cond, &set->lock);
 	pthread_mutex_unlock(&set->lock);
 }
@@ -215,9 +242,7 @@ void dtrace_probes_close(dtrace_probes_t *set)
 		probe_desc_fini(&set->descs[i].d);
 	free(set->probes);
 	free(set->descs);
-	pthread_cond_destroy(&set->cond);
-	pthread_mutex_destroy(&set->lock);
-	free(set);
+	dt_probes_unref(set);
 }
 
 /* --- what has become of the descriptions -------------------------------------------- */
@@ -348,6 +373,8 @@ static int iter_one(struct dt_pvictim *pv, dtrace_probe_f *fn, void *arg)
 		rc = dt_fail(pv->set->dtp, EDT_NOMEM, NULL);
 	} else {
 		pthread_mutex_lock(&pv->reading);
+		if (pv->set->opts.want == DTRACE_PROBE_COUNT)
+			dt_pvictim_drain(pv, NULL, NULL); /* some are counted there */
 		dt_pvictim_counts(pv, counts, n);
 		pthread_mutex_unlock(&pv->reading);
 	}

@@ -54,6 +54,7 @@ struct dt_pvictim {
 	pid_t root;              /* whose child, and child's child, it is followed as */
 	dt_proc_t *dpr;          /* its record; NULL: has ended. set->lock */
 	struct ps_prochandle *P; /* its handle, while `dpr` is there */
+	bool parted;             /* the record has no use for it any more. set->lock */
 	struct dt_backend by[DT_PROBE_BACKENDS]; /* the first that serves is [0] */
 	char why[DT_PROBE_WHY];  /* why it is not the kernel; "" it is. set->lock */
 	struct image *image;     /* as it was when objects last came or went. set->lock */
@@ -63,12 +64,15 @@ struct dt_pvictim {
 	uint64_t *counts;        /* dpr NULL: by local id; owned. set->lock */
 	pthread_mutex_t reading; /* one reads; it does not end meanwhile */
 	struct frames frames;    /* calls under way. `reading` */
+	struct dt_keys returns;  /* functions whose return is watched … `reading` */
+	size_t looked;           /* … of the first so many probes. `reading` */
 	struct dt_saved *saved, **tail; /* its last events. `reading` */
 	uint64_t lost;                  /* hits, not told yet. `reading` */
 };
 
 struct dtrace_probes {
 	dtrace_hdl_t *dtp;                  /* its session */
+	_Atomic unsigned refs;              /* the client's, and each record's */
 	dtrace_probe_opts_t opts;           /* constant */
 	pthread_mutex_t lock;               /* guards what follows */
 	pthread_cond_t cond;                /* a record has parted */
@@ -87,6 +91,11 @@ struct dtrace_probes {
 int dt_probe_grow(void *array, size_t *room, size_t want, size_t size);
 
 /* --- dt_probe_make.c: probes in a victim -------------------------------------------- */
+
+/* 1: it is new; 0: known; -ENOMEM. */
+int dt_keys_note(struct dt_keys *k, uint64_t key);
+bool dt_keys_has(const struct dt_keys *k, uint64_t key);
+void dt_keys_clear(struct dt_keys *k);
 
 /* Hits so far, by local id, added to counts[0..n). `reading` held. */
 void dt_pvictim_counts(struct dt_pvictim *pv, uint64_t *counts, size_t n);

@@ -24,9 +24,14 @@ static uint64_t key_of(const struct probe *p)
 	return (addr & ~(3ull << 62)) | ((uint64_t)p->kind + 1) << 62;
 }
 
+static size_t place_of(size_t slots, uint64_t key)
+{
+	return (size_t)(key * 0x9e3779b97f4a7c15ull >> 20) & (slots - 1);
+}
+
 static bool insert(uint64_t *v, size_t slots, uint64_t key)
 {
-	size_t i = (size_t)(key * 0x9e3779b97f4a7c15ull >> 20) & (slots - 1);
+	size_t i = place_of(slots, key);
 
 	while (v[i] && v[i] != key)
 		i = (i + 1) & (slots - 1);
@@ -55,8 +60,7 @@ static int make_room(struct dt_keys *k)
 	return 0;
 }
 
-/* 1: it is new; 0: known; -ENOMEM. */
-static int note(struct dt_keys *k, uint64_t key)
+int dt_keys_note(struct dt_keys *k, uint64_t key)
 {
 	int rc = make_room(k);
 
@@ -68,7 +72,16 @@ static int note(struct dt_keys *k, uint64_t key)
 	return 1;
 }
 
-static void clear(struct dt_keys *k)
+bool dt_keys_has(const struct dt_keys *k, uint64_t key)
+{
+	size_t i = k->slots ? place_of(k->slots, key) : 0;
+
+	while (k->slots && k->v[i] && k->v[i] != key)
+		i = (i + 1) & (k->slots - 1);
+	return k->slots && k->v[i];
+}
+
+void dt_keys_clear(struct dt_keys *k)
 {
 	free(k->v);
 	memset(k, 0, sizeof(*k));
@@ -84,7 +97,7 @@ static void drop_keys(struct dt_keys *k, uint64_t lo, uint64_t hi)
 		uint64_t addr = old.v[i] & ~(3ull << 62);
 
 		if (old.v[i] && (addr < lo || addr >= hi))
-			note(k, old.v[i]);
+			dt_keys_note(k, old.v[i]);
 	}
 	free(old.v);
 }
@@ -166,7 +179,7 @@ static int add(void *arg, const struct probe *p)
 	m->desc->matched++;
 	if (!p->nspots)
 		return 0;
-	rc = note(&m->pv->keys, key_of(p));
+	rc = dt_keys_note(&m->pv->keys, key_of(p));
 	if (rc <= 0)
 		return rc;
 	d = new_probe(m->pv, p);
@@ -397,10 +410,12 @@ static pid_t root_of(dtrace_probes_t *set, const dt_proc_t *dpr)
 	return root;
 }
 
+/* NULL: the set is stopped, or there is no memory. */
 static struct dt_pvictim *begin(dt_proc_t *dpr)
 {
 	dtrace_probes_t *set = dpr->probes;
 	struct dt_pvictim *pv = calloc(1, sizeof(*pv));
+	bool over;
 
 	if (!pv)
 		return NULL;
@@ -411,12 +426,19 @@ static struct dt_pvictim *begin(dt_proc_t *dpr)
 	pv->tail = &pv->saved;
 	pthread_mutex_init(&pv->reading, NULL);
 	pthread_mutex_lock(&set->lock);
-	pv->root = root_of(set, dpr);
-	*set->tail = pv;
-	set->tail = &pv->next;
+	over = set->stopped;
+	if (!over) {
+		pv->root = root_of(set, dpr);
+		*set->tail = pv;
+		set->tail = &pv->next;
+		dpr->probed = pv;
+	}
 	pthread_mutex_unlock(&set->lock);
-	dpr->probed = pv;
-	return pv;
+	if (!over)
+		return pv;
+	pthread_mutex_destroy(&pv->reading);
+	free(pv);
+	return NULL;
 }
 
 static bool is_over(dtrace_probes_t *set)
@@ -488,8 +510,12 @@ void dt_probes_exec(dt_proc_t *dpr)
 
 	if (!pv)
 		return;
-	dt_probes_before(dpr);
-	clear(&pv->keys);
+	pthread_mutex_lock(&pv->reading);
+	if (pv->set->opts.want != DTRACE_PROBE_COUNT)
+		dt_pvictim_drain(pv, NULL, NULL);
+	frames_fini(&pv->frames); /* its calls have gone with it */
+	pthread_mutex_unlock(&pv->reading);
+	dt_keys_clear(&pv->keys);
 	for (unsigned i = 0; i < DT_PROBE_BACKENDS; i++)
 		if (pv->by[i].b)
 			pv->by[i].ops->reset(pv->by[i].b);
@@ -513,28 +539,32 @@ void dt_pvictim_stop(struct dt_pvictim *pv)
 			pv->by[i].ops->stop(pv->by[i].b);
 }
 
+/* Whose victim it is may be parted by the closing of the set at this moment. */
 void dt_probes_leave(dt_proc_t *dpr)
 {
-	struct dt_pvictim *pv = dpr->probed;
+	dtrace_probes_t *set = dpr->probes;
 
-	if (!pv)
+	if (!set)
 		return;
-	pthread_mutex_lock(&pv->set->lock);
-	pv->dpr = NULL;
-	pthread_mutex_unlock(&pv->set->lock);
+	pthread_mutex_lock(&set->lock);
+	if (dpr->probed)
+		dpr->probed->dpr = NULL;
+	pthread_mutex_unlock(&set->lock);
 }
 
 /* What it has counted and told becomes the set's own. */
 void dt_probes_part(dt_proc_t *dpr)
 {
+	dtrace_probes_t *set = dpr->probes;
 	struct dt_pvictim *pv = dpr->probed;
 	uint64_t *counts;
 
 	if (!pv)
 		return;
 	dt_probes_leave(dpr);
+	pthread_mutex_lock(&pv->set->lock);
 	dpr->probed = NULL;
-	dpr->probes = NULL;
+	pthread_mutex_unlock(&pv->set->lock);
 	pthread_mutex_lock(&pv->reading);
 	dt_pvictim_stop(pv);
 	dt_pvictim_drain(pv, NULL, NULL);
@@ -549,10 +579,14 @@ void dt_probes_part(dt_proc_t *dpr)
 		pv->by[i].b = NULL;
 	pv->counts = counts;
 	pv->P = NULL;
-	pthread_cond_broadcast(&pv->set->cond);
 	pthread_mutex_unlock(&pv->set->lock);
 	pthread_mutex_unlock(&pv->reading);
-	clear(&pv->keys);
+	dt_keys_clear(&pv->keys);
+	/* last: the set, when it is closed, waits for this, and frees *pv */
+	pthread_mutex_lock(&set->lock);
+	pv->parted = true;
+	pthread_cond_broadcast(&set->cond);
+	pthread_mutex_unlock(&set->lock);
 }
 
 void dt_pvictim_free(struct dt_pvictim *pv)
@@ -566,7 +600,8 @@ void dt_pvictim_free(struct dt_pvictim *pv)
 	}
 	image_unref(pv->image);
 	frames_fini(&pv->frames);
-	clear(&pv->keys);
+	dt_keys_clear(&pv->returns);
+	dt_keys_clear(&pv->keys);
 	pthread_mutex_destroy(&pv->reading);
 	free(pv->probes);
 	free(pv->counts);

@@ -101,18 +101,22 @@ static void take_kind(struct dt_pvictim *pv, const struct probe_hit *hit,
 		return;
 	}
 	take_args(hit, ev);
-	if (hit->kind == PROBE_ENTRY)
+	if (hit->kind == PROBE_ENTRY && dt_keys_has(&pv->returns, ev->probe->func))
 		ev->depth = frames_enter(&pv->frames, hit->tid, &call);
 	else
 		ev->depth = frames_depth(&pv->frames, hit->tid, stack_pointer(hit));
 }
 
+/* A call whose return is not watched has no end, and nothing is within it. */
 static const dtrace_probe_t *find_probe(struct dt_pvictim *pv, uint32_t id)
 {
 	const dtrace_probe_t *d;
 
 	pthread_mutex_lock(&pv->set->lock);
 	d = id < pv->nprobes ? pv->probes[id] : NULL;
+	for (; pv->looked < pv->nprobes; pv->looked++)
+		if (pv->probes[pv->looked]->kind == DTRACE_PROBE_RETURN)
+			dt_keys_note(&pv->returns, pv->probes[pv->looked]->func);
 	pthread_mutex_unlock(&pv->set->lock);
 	return d;
 }

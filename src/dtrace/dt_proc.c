@@ -183,7 +183,7 @@ static void take_listeners(dt_proc_t *dpr)
 	dpr->evented = dtp->ev_fn;
 	dpr->objects_fn = dtp->objects_fn;
 	dpr->objects_arg = dtp->objects_arg;
-	dpr->probes = dtp->probes;
+	dpr->probes = dt_probes_ref(dtp->probes);
 	dpr->patience = dtp->patience;
 	dt_session_unlock(dtp);
 }

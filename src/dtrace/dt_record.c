@@ -272,5 +272,6 @@ void dt_record_destroy(dt_proc_t *dpr)
 	pthread_cond_destroy(&dpr->bkcond);
 	pthread_mutex_destroy(&dpr->lock);
 	pthread_mutex_destroy(&dpr->bklock);
+	dt_probes_unref(dpr->probes);
 	free(dpr);
 }

@@ -301,6 +301,7 @@ struct hold_record {
 	uint64_t time_ns;     /* CLOCK_MONOTONIC */
 	uint64_t addr;        /* of the breakpoint */
 	arch_regs_t regs;     /* at it */
+	uint64_t goes;        /* where a jump through memory goes; 0: it is none */
 	uint64_t stack_at;    /* address of stack[0] */
 	const uint8_t *stack; /* bytes of it */
 	size_t nstack;        /* how many */

@@ -92,6 +92,7 @@ static void tell(const struct kp_record *rec, hold_record_f *fn, void *arg)
 		.time_ns = rec->time_ns,
 		.addr = rec->addr,
 		.regs = rec->regs,
+		.goes = rec->goes,
 		.stack_at = rec->at,
 		.stack = (const uint8_t *)(rec + 1),
 		.nstack = rec->nstack,

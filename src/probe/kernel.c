@@ -663,7 +663,8 @@ static void tell(const struct draining *d, const struct record_hit *r,
 	d->fn(d->arg, &hit);
 }
 
-/* libbpf's, for each record; non-zero ends it. */
+/* libbpf's, for each record; a negative value ends it: what came later waits, or a victim
+ * that hits faster than is read would keep us for ever. */
 static int take(void *ctx, void *data, size_t size)
 {
 	struct probe_backend *b = ctx;
@@ -671,7 +672,7 @@ static int take(void *ctx, void *data, size_t size)
 	struct kernel_spot s = spot_at(b, r->index);
 
 	tell(&b->draining, r, &s);
-	return r->time >= b->draining.until;
+	return r->time >= b->draining.until ? -1 : 0;
 }
 
 static uint64_t count_lost(struct probe_backend *b)

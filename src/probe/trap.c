@@ -128,30 +128,19 @@ static void clear(struct probe_backend *b, const struct trap_spot *t)
 		Pcount_clear(b->P, t->s.addr, t->counter);
 }
 
-static ssize_t read_victim(void *ctx, uint64_t addr, void *buf, size_t len)
-{
-	ssize_t n = Pread(ctx, buf, len, addr);
-
-	return n < 0 ? -errno : n;
-}
-
 static bool is_outside(uint64_t pc, uint64_t lo, uint64_t hi)
 {
 	return pc < lo || pc >= hi;
 }
 
-/* Does the jump leave its function? Where it goes through memory that is read now, a
- * little later than the jump: tables of pointers do not change. */
-static bool leaves(struct probe_backend *b, const struct trap_spot *t,
-		   const arch_regs_t *regs)
+/* Does the jump leave its function? */
+static bool leaves(const struct trap_spot *t, const struct hold_record *r)
 {
-	static const struct mem_ops ops = { .read = read_victim };
-	struct mem m = { &ops, b->P };
-	uint64_t pc;
+	uint64_t pc = r->goes;
 
 	if (!t->s.hi)
 		return true;
-	if (arch_jump_target(&t->insn, regs, &m, &pc))
+	if (!pc && arch_jump_target(&t->insn, &r->regs, NULL, &pc))
 		return false;
 	return is_outside(pc, t->s.lo, t->s.hi) && is_outside(pc, t->s.lo2, t->s.hi2);
 }
@@ -360,7 +349,7 @@ struct draining {
 static unsigned accept(struct probe_backend *b, struct trap_spot *t,
 		       const struct hold_record *r, struct probe_spot *ret)
 {
-	if (t->s.addr != r->addr || !t->recorded || !leaves(b, t, &r->regs))
+	if (t->s.addr != r->addr || !t->recorded || !leaves(t, r))
 		return 0;
 	b->kept[t->s.id] += t->s.hi != 0;
 	*ret = t->s;

@@ -105,6 +105,10 @@ assert sum(x["ph"] == "B" for x in e) == sum(x["ph"] == "E" for x in e) == int(s
 	check "$b: untraced" await untraced "$VICTIM"
 	kill -KILL "$VICTIM"
 
+	# a victim that hits faster than is read does not keep it from its end
+	try count -q --backend=$b -k -Z -d 0.5 'exact:p_*:entry' -- "$EXACT" 4 1000000 "$LIB" "$TAP_DIR/endless"
+	status 143 "$b: -d of a busy victim"
+
 	# lines come while it runs
 	background sh -c 'while :; do /bin/true; done'
 	"$PGRAB" trace --backend=$b -q -Z -p "$VICTIM" -d 5 'libc:*fork*' >"$TAP_DIR/out" 2>"$TAP_DIR/err" &
@@ -152,6 +156,8 @@ try trace --args 11 libc:malloc -- true
 status 2 '--args 11'
 try time 'libc:malloc:10' -- true
 status 2 'time: an offset takes no time'
+try time -q -Z 'libc:a::b' -- true
+status 0 'time: a name with colons'
 try count --backend=magic libc:malloc -- true
 status 2 'no such backend'
 

@@ -345,11 +345,38 @@ static void kernel_stacks(void)
 	stacks_are_whole(DTRACE_PROBE_KERNEL, FEW / 2);
 }
 
+/* A set that is closed before the objects of a victim have come. Breaks when the victim's
+ * record looks at it then (AddressSanitizer). */
+static void a_set_closed_early(void)
+{
+	char *argv[] = { (char *)(uintptr_t) "/bin/true", NULL };
+	struct pollfd p;
+	struct ps_prochandle *P;
+
+	begin(DTRACE_PROBE_TRAP, DTRACE_PROBE_COUNT);
+	assert_int_equal(dtrace_setopt(s, "evaltime", "exec"), 0);
+	P = dtrace_proc_create(s, argv[0], argv);
+	assert_non_null(P);
+	dtrace_probes_close(set);
+	set = NULL;
+	dtrace_proc_continue(s, P);
+	p = (struct pollfd){ .fd = dtrace_notify_fd(s), .events = POLLIN };
+	while (!ended && poll(&p, 1, harness_ms(10000)) == 1)
+		dtrace_dispatch(s);
+	assert_true(ended);
+	finish(P);
+}
+
 static const struct harness_test tests[] = {
-	TEST_IN(trap_events_read_slowly, 60), TEST_IN(trap_counts, 60),
-	TEST_IN(kernel_counts, 60),           TEST_IN(trap_events, 60),
-	TEST_IN(kernel_events, 60),           TEST_IN(trap_stacks, 60),
-	TEST_IN(kernel_stacks, 60),           TEST_END,
+	TEST_IN(trap_events_read_slowly, 60),
+	TEST_IN(trap_counts, 60),
+	TEST_IN(kernel_counts, 60),
+	TEST_IN(trap_events, 60),
+	TEST_IN(kernel_events, 60),
+	TEST_IN(trap_stacks, 60),
+	TEST(a_set_closed_early),
+	TEST_IN(kernel_stacks, 60),
+	TEST_END,
 };
 
 int main(int argc, char **argv)

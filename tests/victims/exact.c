@@ -24,6 +24,7 @@
 #define EACH(X)                                                                          \
 	X(p_push) X(p_endbr) X(p_nop) X(p_sub) X(p_mov) X(p_ret) X(p_xor) X(p_jmp)       \
 	X(p_rec) X(p_outer) X(p_jumper) X(p_tailer) X(p_tailed) X(p_cond) X(p_indirect)  \
+	X(p_through)  \
 	X(p_switch) X(p_handler) X(p_on_alt) X(p_exiter) X(p_many) X(p_caller) X(p_anew) \
 	X(lib_ctor) X(lib_call)
 /* clang-format on */
@@ -67,6 +68,10 @@ FUNCTION(p_tailer, "inc %rdi\njmp p_tailed\n");
 /* a tail call if odd */
 FUNCTION(p_cond, "test $1, %dil\njne p_tailed\nmov %rdi, %rax\nret\n");
 FUNCTION(p_indirect, "lea p_tailed(%rip), %rax\njmp *%rax\n");
+/* a tail call as -fno-plt makes it */
+FUNCTION(p_through, "inc %rdi\njmp *p_word(%rip)\n"
+		    ".pushsection .data.rel.local, \"aw\"\np_word: .quad p_tailed\n"
+		    ".popsection\n");
 
 /* As functions of Go do: it may begin anew, for the same call. */
 __asm__(".text\nmake_room: ret\n");
@@ -194,6 +199,7 @@ static long one_round(long i)
 	s += p_rec(i & 3);
 	BOTH(p_tailer), BOTH(p_tailed), s += p_tailer(i);
 	BOTH(p_indirect), BOTH(p_tailed), s += p_indirect(i);
+	BOTH(p_through), BOTH(p_tailed), s += p_through(i);
 	BOTH(p_cond), s += p_cond(i);
 	if (i & 1)
 		BOTH(p_tailed);

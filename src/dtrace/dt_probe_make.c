@@ -290,7 +290,8 @@ static int watch(struct dt_pvictim *pv, struct probe_spot *v, size_t n, char *er
 		if (!rc)
 			break;
 		aside = set_aside(&by[0], v, left);
-		log_at(LOG_CTL, 1, pv->pid, 0, "probes: %s; %zu by traps", err, aside);
+		log_at(LOG_CTL, 1, pv->pid, 0, "probes: %s; %zu by traps", err,
+		       aside ?: left);
 		left -= aside;
 		if (!aside && (rc == -ENOMEM || by[0].ops == &probe_trap ||
 			       pv->set->opts.backend != DTRACE_PROBE_AUTO))

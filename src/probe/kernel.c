@@ -245,6 +245,12 @@ static int no_memory(const struct setting *g)
 	return kernel_say(g->said, -ENOMEM, "no memory");
 }
 
+/* The table of jumps is full. */
+static int no_room(const struct setting *g)
+{
+	return kernel_say(g->said, -ENOSPC, "there are too many jumps to look at");
+}
+
 static int begin(struct setting *g, const struct probe_spot *spots)
 {
 	int err;
@@ -288,6 +294,22 @@ static const struct procfs_map *find_map(const struct setting *g, uint64_t addr)
 	return lo < g->nmaps && g->maps[lo].start <= addr ? &g->maps[lo] : NULL;
 }
 
+static int refuse(struct probe_backend *b, uint64_t addr)
+{
+	size_t room = b->max_refused ? b->max_refused * 2 : 16;
+	uint64_t *v;
+
+	if (b->nrefused == b->max_refused) {
+		v = reallocarray(b->refused, room, sizeof(*v));
+		if (!v)
+			return -ENOMEM;
+		b->refused = v;
+		b->max_refused = room;
+	}
+	b->refused[b->nrefused++] = addr;
+	return 0;
+}
+
 /* Are the two mappings of one file, one distance from it? */
 static bool is_same(const struct procfs_map *a, const struct procfs_map *b)
 {
@@ -315,6 +337,22 @@ static int check_map(const struct setting *g, uint64_t addr,
 				  m->path);
 	*ret = m;
 	return 0;
+}
+
+/* What is in no file, and the like, is refused at once, all of it. */
+static int check_maps(const struct setting *g)
+{
+	const struct procfs_map *m;
+	int failed = 0;
+
+	for (size_t i = 0; i < g->n; i++) {
+		int err = check_map(g, g->spots[i].s.addr, &m);
+
+		if (err && refuse(g->b, g->spots[i].s.addr))
+			return no_memory(g);
+		failed = failed ? failed : err;
+	}
+	return failed;
 }
 
 /* How many spots from spots[i] on, which is in *m, are of the same mapping of the file;
@@ -418,22 +456,6 @@ static int say_link(const struct setting *g, int err, const struct procfs_map *m
 				      : strerror(-err));
 }
 
-static int refuse(struct probe_backend *b, uint64_t addr)
-{
-	size_t room = b->max_refused ? b->max_refused * 2 : 16;
-	uint64_t *v;
-
-	if (b->nrefused == b->max_refused) {
-		v = reallocarray(b->refused, room, sizeof(*v));
-		if (!v)
-			return -ENOMEM;
-		b->refused = v;
-		b->max_refused = room;
-	}
-	b->refused[b->nrefused++] = addr;
-	return 0;
-}
-
 static const uint64_t *kernel_refused(struct probe_backend *b, size_t *ret_n)
 {
 	*ret_n = b->nrefused;
@@ -474,7 +496,7 @@ static int enter_group(struct setting *g, uint64_t bias, const struct kernel_spo
 			continue;
 		index = enter(g->b, s);
 		if (index < 0)
-			return no_memory(g);
+			return index == -ENOMEM ? no_memory(g) : no_room(g);
 		g->offsets[used] = s->at - bias;
 		g->cookies[used++] = make_cookie(s, (size_t)index, range);
 	}
@@ -577,6 +599,8 @@ static int kernel_set(struct probe_backend *b, const struct probe_spot *spots, s
 	int rc = n ? begin(&g, spots) : 0;
 
 	b->nrefused = 0;
+	if (!rc && n)
+		rc = check_maps(&g);
 	if (!rc)
 		rc = make_room(&g);
 	for (size_t i = 0; !rc && i < n;) {

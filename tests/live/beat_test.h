@@ -485,7 +485,8 @@ static inline pid_t start_session(pid_t pid, const char *kind, int n)
 		dtrace_sleep(dtp);
 }
 
-static inline void kill_keeper_after(unsigned us, const char *kind, int n)
+/* Was it killed before the victim was through? Not when we had to wait for a CPU. */
+static inline bool kill_keeper_after(unsigned us, const char *kind, int n)
 {
 	pid_t pid, client;
 	long before;
@@ -503,10 +504,10 @@ static inline void kill_keeper_after(unsigned us, const char *kind, int n)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 42 << 8);
 	assert_int_equal(atomic_load(&board->calls), THREADS * STEPS);
-	assert_int_below(before, THREADS * STEPS); /* it was killed under fire */
 	kill(client, SIGKILL);
 	assert_int_equal(waitpid(client, &status, 0), client);
 	munmap(board, sizeof(*board));
+	return before < THREADS * STEPS;
 }
 
 #endif

@@ -450,10 +450,13 @@ static void a_uprobe_in_another_process(void)
 static void keeper_killed_at_any_instant(void)
 {
 	unsigned seed = (unsigned)harness_now_ms();
+	int under_fire = 0;
 
 	need_events();
 	for (int round = 0; round < ROUNDS; round++)
-		kill_keeper_after(rand_r(&seed) % 20000, "[perf_event]", THREADS + 2);
+		under_fire += kill_keeper_after(rand_r(&seed) % 20000, "[perf_event]",
+						THREADS + 2);
+	assert_int_above(under_fire, ROUNDS / 2);
 }
 
 static const struct harness_test tests[] = {
